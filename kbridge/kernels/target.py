@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finds the kernel that a program is built for: its release and its header folder (KDIR).
+
+Not for kernel images (image.py), nor for compiler flags (kbuild.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kbridge.errors import KbridgeError, UsageError
+
+HEADER_ROOTS = ("/lib/modules/{release}/build", "/usr/src/linux-headers-{release}")
+
+
+@dataclass(frozen=True)
+class KernelTarget:
+    """A kernel with headers: `release` as uname -r says it there, `kdir` as for make -C."""
+
+    release: str
+    kdir: Path
+
+
+def _is_kdir(folder: Path) -> bool:
+    return (folder / "Makefile").is_file() and (folder / "include/generated").is_dir()
+
+
+def release_of(kdir: Path) -> str:
+    """The release that the prepared header folder is for, from the files Kbuild made there.
+
+    Source: include/config/kernel.release, else UTS_RELEASE in include/generated/utsrelease.h.
+    """
+    try:
+        return (kdir / "include/config/kernel.release").read_text().strip()
+    except OSError:
+        pass
+    try:
+        text = (kdir / "include/generated/utsrelease.h").read_text()
+    except OSError:
+        text = ""
+    found = re.search(r'UTS_RELEASE\s+"([^"]+)"', text)
+    if not found:
+        raise KbridgeError(
+            f"{kdir}: no kernel release there (looked for include/config/kernel.release "
+            "and include/generated/utsrelease.h)",
+            hint="a kernel source tree must be configured and prepared: make modules_prepare",
+        )
+    return found[1]
+
+
+def installed() -> list[KernelTarget]:
+    """Every kernel whose headers are installed, oldest first."""
+    found: dict[str, KernelTarget] = {}
+    for folder in [*Path("/lib/modules").glob("*/build"), *Path("/usr/src").glob("linux-headers-*")]:
+        if _is_kdir(folder):
+            release = release_of(folder)
+            found.setdefault(release, KernelTarget(release, folder))
+    return sorted(found.values(), key=lambda target: release_key(target.release))
+
+
+def release_key(release: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorts releases as people read them: 6.12 after 6.1, numbers as numbers."""
+    words = re.findall(r"\d+|[a-z]+", release)
+    return tuple((1, int(word), "") if word.isdigit() else (0, 0, word) for word in words)
+
+
+def _by_release(release: str) -> KernelTarget:
+    looked = [Path(root.format(release=release)) for root in HEADER_ROOTS]
+    for folder in looked:
+        if _is_kdir(folder):
+            return KernelTarget(release, folder)
+    names = [target.release for target in installed()]
+    near = difflib.get_close_matches(release, names, n=3, cutoff=0.5)
+    if near:
+        hint = f"installed and near: {', '.join(near)}; or: apt-get install linux-headers-{release}"
+    else:
+        hint = f"install them with: apt-get install linux-headers-{release}"
+    places = ", ".join(map(str, looked))
+    raise UsageError(f"no headers for kernel {release}: looked in {places}", hint=hint)
+
+
+def _by_kdir(folder: Path) -> KernelTarget:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such kernel header folder", hint="give --kdir a KDIR")
+    if not _is_kdir(folder):
+        raise UsageError(
+            f"{folder}: not a prepared kernel header folder "
+            "(no Makefile and include/generated in it)",
+            hint="in a source tree run: make modules_prepare",
+        )
+    return KernelTarget(release_of(folder), folder.absolute())
+
+
+def find(kernel: str | None = None, kdir: str | Path | None = None) -> KernelTarget:
+    """The kernel to build for.
+
+    `kdir` (or the environment's KDIR), else `kernel`, else the running kernel if its headers
+    are installed, else the newest kernel whose headers are.  Raises KbridgeError that says
+    where it looked and which package is missing.
+    """
+    if kdir:
+        target = _by_kdir(Path(kdir))
+        if kernel and kernel != target.release:
+            raise UsageError(
+                f"{kdir} is for kernel {target.release}, not {kernel}",
+                hint="give one of --kernel and --kdir",
+            )
+        return target
+    if kernel:
+        return _by_release(kernel)
+    if os.environ.get("KDIR"):
+        return _by_kdir(Path(os.environ["KDIR"]))
+    running = platform.release()
+    for root in HEADER_ROOTS:
+        folder = Path(root.format(release=running))
+        if _is_kdir(folder):
+            return KernelTarget(running, folder)
+    found = installed()
+    if not found:
+        raise KbridgeError(
+            "no kernel headers: looked in /lib/modules/*/build and /usr/src/linux-headers-*",
+            hint="install them with: apt-get install linux-headers-cloud-amd64",
+        )
+    return found[-1]

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one place that starts other programs and waits for them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kbridge import log
+from kbridge.errors import CommandError
+
+_PACKAGES = {  # program -> Debian package, for the hint when it is missing
+    "gcc": "gcc",
+    "ld": "binutils",
+    "as": "binutils",
+    "readelf": "binutils",
+    "objcopy": "binutils",
+    "make": "make",
+    "cpio": "cpio",
+    "depmod": "kmod",
+    "modinfo": "kmod",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "qemu-system-x86_64": "qemu-system-x86",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    stdout: str
+    stderr: str
+    returncode: int
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The caller's environment with messages in English, so that they can be parsed."""
+    env = dict(os.environ)
+    env.pop("LC_ALL", None)
+    env.update({"LC_MESSAGES": "C", "LANG": "C.UTF-8"})
+    env.update(extra or {})
+    return env
+
+
+def describe_exit(returncode: int) -> str:
+    """'exit status 3', or 'killed by SIGSEGV'."""
+    if returncode < 0:
+        try:
+            return f"killed by {signal.Signals(-returncode).name}"
+        except ValueError:
+            return f"killed by signal {-returncode}"
+    return f"exit status {returncode}"
+
+
+def missing_program(program: str) -> CommandError:
+    package = _PACKAGES.get(Path(program).name)
+    hint = f"install it with: apt-get install {package}" if package else "install it, or check PATH"
+    return CommandError(f"{program}: not found", hint=hint, returncode=127)
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+    check: bool = True,
+    what: str | None = None,
+    hint: str | None = None,
+) -> Result:
+    """Run a command to its end and return what it printed.
+
+    `env` is added to the caller's environment; `what` names the step in the error.
+    Raises CommandError when the program is missing or (with `check`) when it fails.
+    """
+    words = [os.fspath(word) for word in argv]
+    where = f"cd {shlex.quote(os.fspath(cwd))} && " if cwd else ""
+    log.detail(where + shlex.join(words))
+    try:
+        done = subprocess.run(
+            words,
+            cwd=cwd,
+            env=environment(env),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError as problem:
+        if cwd is not None and not Path(cwd).is_dir():
+            raise CommandError(f"{cwd}: no such directory") from problem
+        raise missing_program(words[0]) from problem
+    except OSError as problem:
+        raise CommandError(f"{words[0]}: {problem.strerror}") from problem
+    if check and done.returncode:
+        raise CommandError(
+            f"{what or Path(words[0]).name} failed: {describe_exit(done.returncode)}",
+            stderr=done.stderr or done.stdout,
+            returncode=done.returncode,
+            hint=hint,
+        )
+    return Result(done.stdout, done.stderr, done.returncode)
