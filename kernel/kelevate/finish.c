@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Makes a relocated image part of the running kernel, by the kernel's own functions, in the order
+ * in which load_module() uses them: alternatives, retpolines, return sites, unwind tables, then
+ * BUG and exception tables, static keys and static calls; and takes it out again.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/extable.h>
+#include <linux/jump_label.h>
+#include <linux/notifier.h>
+#include <linux/rbtree_latch.h>
+#include <linux/slab.h>
+#include <linux/static_call.h>
+#include <asm/extable.h>
+#include "internal.h"
+
+/*
+ * Section names as module_finalize() of arch/x86/kernel/module.c looks for them, in the order of
+ * enum kelevate_table.  .ibt_endbr_seal is left out on purpose: objtool lists there the functions
+ * whose address the image itself never takes, and those are the ones that gates call.
+ */
+#define NAME_SIZE 24
+static const char names[KELEVATE_TABLES + 1][NAME_SIZE] = {
+	[KELEVATE_BUG_TABLE] = "__bug_table",
+	[KELEVATE_EX_TABLE] = "__ex_table",
+	[KELEVATE_JUMP_TABLE] = "__jump_table",
+	[KELEVATE_STATIC_CALL_SITES] = ".static_call_sites",
+	[KELEVATE_ALTINSTRUCTIONS] = ".altinstructions",
+	[KELEVATE_PARAINSTRUCTIONS] = ".parainstructions",
+	[KELEVATE_RETPOLINE_SITES] = ".retpoline_sites",
+	[KELEVATE_RETURN_SITES] = ".return_sites",
+	[KELEVATE_CALL_SITES] = ".call_sites",
+	[KELEVATE_ORC_UNWIND] = ".orc_unwind",
+	[KELEVATE_ORC_UNWIND_IP] = ".orc_unwind_ip",
+	[KELEVATE_TABLES] = ".text",
+};
+
+/* The header and section list of a .ko, made up from the image's tables. */
+struct sections {
+	Elf_Ehdr header;
+	Elf_Shdr list[KELEVATE_TABLES + 3]; /* null, tables, .text, the names */
+	char names[sizeof(names)];
+};
+
+static struct sections *make_sections(struct instance *inst, const struct kelevate_range *tables)
+{
+	struct sections *s = kzalloc(sizeof(*s), GFP_KERNEL);
+	unsigned int n = 1, k;
+
+	if (!s)
+		return NULL;
+	for (k = 0; k <= KELEVATE_TABLES; k++) {
+		bool text = k == KELEVATE_TABLES;
+		u32 size = text ? inst->text_end : tables[k].size;
+
+		if (!size)
+			continue;
+		s->list[n].sh_name = k * NAME_SIZE;
+		s->list[n].sh_addr = (unsigned long)inst->base + (text ? 0 : tables[k].offset);
+		s->list[n].sh_size = size;
+		s->list[n].sh_flags = SHF_ALLOC;
+		n++;
+	}
+	/* the kernel reads names at (void *)header + sh_offset */
+	memcpy(s->names, names, sizeof(names));
+	s->list[n].sh_offset = offsetof(struct sections, names);
+	s->header.e_shstrndx = n;
+	s->header.e_shnum = n;
+	return s;
+}
+
+static void set_tables(struct instance *inst, const struct kelevate_range *tables)
+{
+	struct module *mod = inst->mod;
+	const struct kelevate_range *t;
+
+	t = &tables[KELEVATE_EX_TABLE];
+	mod->extable = inst->base + t->offset;
+	mod->num_exentries = t->size / sizeof(struct exception_table_entry);
+	kernel.sort_extable(mod->extable, mod->extable + mod->num_exentries);
+
+	t = &tables[KELEVATE_JUMP_TABLE];
+	mod->jump_entries = inst->base + t->offset;
+	mod->num_jump_entries = t->size / sizeof(struct jump_entry);
+
+	t = &tables[KELEVATE_STATIC_CALL_SITES];
+	mod->static_call_sites = inst->base + t->offset;
+	mod->num_static_call_sites = t->size / sizeof(struct static_call_site);
+}
+
+/* Read-only and executable, never writable and executable at once. */
+static int protect(struct instance *inst)
+{
+	unsigned long base = (unsigned long)inst->base;
+	int err = 0;
+
+	if (inst->rodata_end)
+		err = kernel.set_memory_ro(base, inst->rodata_end >> PAGE_SHIFT);
+	if (!err && inst->text_end)
+		err = kernel.set_memory_x(base, inst->text_end >> PAGE_SHIFT);
+	return err;
+}
+
+static void publish(struct instance *inst, const struct sections *s)
+{
+	unsigned long base = (unsigned long)inst->base;
+	struct mod_tree_bounds *tree = kernel.mod_tree;
+
+	mutex_lock(kernel.module_mutex);
+	kernel.module_bug_finalize(&s->header, s->list, inst->mod);
+	tree->addr_min = min(tree->addr_min, base);
+	tree->addr_max = max(tree->addr_max, base + inst->end);
+	kernel.mod_tree_insert(inst->mod);
+	mutex_unlock(kernel.module_mutex);
+}
+
+static void withdraw(struct instance *inst)
+{
+	mutex_lock(kernel.module_mutex);
+	kernel.mod_tree_remove(inst->mod);
+	kernel.module_bug_cleanup(inst->mod);
+	mutex_unlock(kernel.module_mutex);
+	if (kernel.module_arch_cleanup)
+		kernel.module_arch_cleanup(inst->mod);
+	synchronize_rcu();
+}
+
+int instance_finish(struct instance *inst, const struct kelevate_range *tables)
+{
+	struct sections *s = make_sections(inst, tables);
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	set_tables(inst, tables);
+	err = kernel.module_finalize(&s->header, s->list, inst->mod);
+	if (err)
+		goto out;
+	publish(inst, s);
+	err = notifier_to_errno(
+		kernel.jump_label_module_notify(NULL, MODULE_STATE_COMING, inst->mod));
+	if (err)
+		goto withdraw;
+	err = notifier_to_errno(
+		kernel.static_call_module_notify(NULL, MODULE_STATE_COMING, inst->mod));
+	if (err)
+		goto keys;
+	err = protect(inst);
+	if (err)
+		goto calls;
+	inst->finished = true;
+	goto out;
+calls:
+	kernel.static_call_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
+keys:
+	kernel.jump_label_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
+withdraw:
+	withdraw(inst);
+out:
+	kfree(s);
+	return err;
+}
+
+void instance_unfinish(struct instance *inst)
+{
+	kernel.static_call_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
+	kernel.jump_label_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
+	withdraw(inst);
+	inst->finished = false;
+}

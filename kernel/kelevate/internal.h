@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef KELEVATE_INTERNAL_H
+#define KELEVATE_INTERNAL_H
+
+#include <linux/module.h>
+#include <linux/elf.h>
+#include "kelevate.h"
+
+/* One loaded image. */
+struct instance {
+	void *base;	      /* in the module area; NULL before allocation */
+	struct module *mod;   /* behind the image: THIS_MODULE is a 32-bit immediate */
+	void __percpu *percpu;
+	struct mod_kallsyms names;
+	u32 text_end, rodata_end, end;
+	u32 init, exit;
+	bool finished; /* known to the kernel's tables */
+	bool started;  /* module_init() returned 0, or there is none */
+	u32 ngates;
+	struct kelevate_gate gates[];
+};
+
+/* A copy in kernel memory of everything that KELEVATE_LOAD is given. */
+struct request {
+	struct kelevate_image image;
+	u64 *imports;
+	struct elf64_rela *records;
+	struct kelevate_range *tables;
+	void *percpu;
+};
+
+/* symbols.c: kernel functions that are not exported to modules */
+struct kernel_functions {
+	int (*set_memory_ro)(unsigned long addr, int pages);
+	int (*set_memory_x)(unsigned long addr, int pages);
+	void (*mod_tree_insert)(struct module *mod);
+	void (*mod_tree_remove)(struct module *mod);
+	int (*module_finalize)(const Elf_Ehdr *hdr, const Elf_Shdr *sechdrs, struct module *mod);
+	void (*module_arch_cleanup)(struct module *mod); /* may be NULL */
+	void (*module_bug_finalize)(const Elf_Ehdr *hdr, const Elf_Shdr *sechdrs,
+				    struct module *mod);
+	void (*module_bug_cleanup)(struct module *mod);
+	int (*jump_label_module_notify)(struct notifier_block *nb, unsigned long val, void *mod);
+	int (*static_call_module_notify)(struct notifier_block *nb, unsigned long val, void *mod);
+	void (*sort_extable)(struct exception_table_entry *from, struct exception_table_entry *to);
+	void __percpu *(*pcpu_alloc)(size_t size, size_t align, bool reserved, gfp_t gfp);
+	void *(*module_alloc)(unsigned long size);     /* this one ... */
+	void *(*execmem_alloc)(int type, size_t size); /* ... or this one */
+	struct mod_tree_bounds *mod_tree;
+	struct mutex *module_mutex;
+	int *modules_disabled;
+	unsigned long text; /* address of _text: tells the KASLR slide */
+};
+
+/* The head of the kernel's struct mod_tree_root (kernel/module/internal.h). */
+struct mod_tree_bounds {
+	struct latch_tree_root root;
+	unsigned long addr_min;
+	unsigned long addr_max;
+};
+
+extern struct kernel_functions kernel;
+
+int find_kernel_functions(void);
+
+/* image.c */
+struct instance *instance_load(const struct kelevate_image __user *image);
+void instance_free(struct instance *inst);
+
+/* finish.c */
+int instance_finish(struct instance *inst, const struct kelevate_range *tables);
+void instance_unfinish(struct instance *inst);
+
+#endif

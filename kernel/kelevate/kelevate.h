@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * The interface of /dev/kelevate, shared by the module, libkbridge and the generated gates.
+ *
+ * An open file of the device is one instance of one image: the kernel-style part (kmod) of a
+ * program or library.  Forked children share it, exec drops it, the last close frees it.
+ */
+#ifndef KELEVATE_H
+#define KELEVATE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define KELEVATE_ABI 1
+
+/*
+ * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
+ * as the kernel finishes a module, run its module_init().  Once per file; again: 0, nothing done.
+ * Errors: EINVAL (malformed image), ENOEXEC (a relocation does not fit), EBUSY (already loading),
+ * EPERM, ENOMEM, EFAULT, or what module_init() returned.
+ */
+#define KELEVATE_LOAD _IOW(0xb8, 0x00, struct kelevate_image)
+
+/*
+ * KELEVATE_CALL (gate index), the gate.  Its words travel in registers that a system call keeps:
+ *   rbx rbp r12 r10 r8 r9   the six words of the x86-64 calling convention, in its order
+ *   rsp + 32                further words, as many as the image's gate table says
+ * When the call took place rdi is KELEVATE_DONE, rdx and rsi are the function's rax and rdx
+ * (the result of ioctl() itself is cut to an int by the kernel), and rax is 0.
+ */
+#define KELEVATE_CALL _IO(0xb8, 0x01)
+#define KELEVATE_DONE 0x6b622121
+
+/*
+ * KELEVATE_ATTACH (an address in a mapping of an instance): a new file descriptor for that
+ * instance, for a program that closed every file it had.  ENOENT: no instance is mapped there.
+ */
+#define KELEVATE_ATTACH _IO(0xb8, 0x02)
+
+/* Stack words that a gate can carry beside the six in registers. */
+#define KELEVATE_MAX_STACK_WORDS 256
+#define KELEVATE_MAX_IMAGE (64u << 20) /* bytes */
+
+/*
+ * Special sections that the kernel's own functions finish, each a range of the image.  The order
+ * is ABI; a range of size 0 is not there.
+ */
+enum kelevate_table {
+	KELEVATE_BUG_TABLE,
+	KELEVATE_EX_TABLE,
+	KELEVATE_JUMP_TABLE,
+	KELEVATE_STATIC_CALL_SITES,
+	KELEVATE_ALTINSTRUCTIONS,
+	KELEVATE_PARAINSTRUCTIONS,
+	KELEVATE_RETPOLINE_SITES,
+	KELEVATE_RETURN_SITES,
+	KELEVATE_CALL_SITES,
+	KELEVATE_ORC_UNWIND,
+	KELEVATE_ORC_UNWIND_IP,
+	KELEVATE_TABLES,
+};
+
+struct kelevate_range {
+	__u32 offset; /* bytes from the image's start */
+	__u32 size;   /* bytes */
+};
+
+struct kelevate_gate {
+	__u32 offset;	   /* of the function, from the image's start */
+	__u32 stack_words; /* words passed on the stack */
+};
+
+/*
+ * What a relocation record (struct elf64_rela, x86-64 psABI types) may be relative to: the symbol
+ * index of r_info.  KELEVATE_SYM_IMPORT + n is import word n.
+ */
+enum kelevate_symbol {
+	KELEVATE_SYM_IMAGE,
+	KELEVATE_SYM_PERCPU, /* the instance's per-CPU area */
+	KELEVATE_SYM_MODULE, /* the instance's struct module: __this_module */
+	KELEVATE_SYM_ABS,    /* zero */
+	KELEVATE_SYM_IMPORT,
+};
+
+/* All pointers are user addresses; all sizes and offsets are bytes. */
+struct kelevate_image {
+	__u32 abi; /* KELEVATE_ABI */
+	__u32 size; /* of this structure */
+	char name[48];
+	__u64 content;	/* text | read-only data | data, each part page-aligned */
+	__u64 imports;	/* __u64[nimports], filled by the dynamic linker */
+	__u64 records;	/* struct elf64_rela[nrecords] */
+	__u64 gates;	/* struct kelevate_gate[ngates] */
+	__u64 tables;	/* struct kelevate_range[KELEVATE_TABLES] */
+	__u64 symbols;	/* struct elf64_sym[nsymbols], the first one null */
+	__u64 strings;	/* names of the symbols */
+	__u64 percpu;	/* initial values of the per-CPU data */
+	__u64 text_base; /* what the import words take as address of _text; 0: the real one */
+	__u32 text_end, rodata_end, end;
+	__u32 nimports, nrecords, ngates, nsymbols;
+	__u32 strings_size, percpu_size, percpu_align;
+	__u32 init, exit; /* offsets + 1 of module_init() and module_exit(), 0: none */
+};
+
+#endif

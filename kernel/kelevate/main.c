@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /dev/kelevate: runs the kernel-style part of a program in ring 0, on the calling thread's own
+ * kernel stack, for holders of CAP_SYS_MODULE: the right that already lets one load code into the
+ * kernel.  Opening the device loads nothing; a machine without a program that uses it is as
+ * before.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/capability.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/ptrace.h>
+#include <linux/sched/task_stack.h>
+#include <linux/security.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include "internal.h"
+
+/* What an open file holds. */
+struct slot {
+	struct mutex lock; /* one load at a time */
+	struct instance *instance;
+};
+
+/* ---- who may ---- */
+
+static int may_elevate(void)
+{
+	return capable(CAP_SYS_MODULE) ? 0 : -EPERM;
+}
+
+static int may_load(void)
+{
+	int err = may_elevate();
+
+	if (err)
+		return err;
+	if (READ_ONCE(*kernel.modules_disabled))
+		return -EPERM;
+	return security_locked_down(LOCKDOWN_MODULE_SIGNATURE);
+}
+
+/* ---- the gate ---- */
+
+typedef unsigned long word;
+
+/* rax and rdx, as a function returns them */
+struct words2 {
+	word rax;
+	word rdx;
+};
+
+/*
+ * The calling convention puts a structure that is passed by value on the stack, word by word,
+ * behind nothing else: so a call with one passes any stack words.  Words that the function does
+ * not take do no harm.
+ */
+#define STACK_CALL(n)                                                                          \
+	struct stack##n {                                                                      \
+		word w[n];                                                                     \
+	};                                                                                     \
+	typedef struct words2 (*function##n)(word, word, word, word, word, word,               \
+					     struct stack##n);                                 \
+	static noinline int call_with_##n(void *function, struct pt_regs *r, u32 words,        \
+					  struct words2 *result)                               \
+	{                                                                                      \
+		struct stack##n s = {};                                                        \
+                                                                                               \
+		if (copy_from_user(&s, (void __user *)r->sp + 32, words * sizeof(word)))       \
+			return -EFAULT;                                                        \
+		*result = ((function##n)function)(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9,  \
+						  s);                                          \
+		return 0;                                                                      \
+	}
+
+STACK_CALL(4)
+STACK_CALL(32)
+STACK_CALL(64)
+
+/* Too many for two copies on the kernel stack: the rest of them waits in the heap. */
+struct stack256 {
+	word w[KELEVATE_MAX_STACK_WORDS];
+};
+
+static noinline int call_with_256(void *function, struct pt_regs *r, u32 words,
+				  struct words2 *result)
+{
+	struct words2 (*f)(word, word, word, word, word, word, struct stack256) = function;
+	struct stack256 *s = kzalloc(sizeof(*s), GFP_KERNEL);
+	int err = s ? 0 : -ENOMEM;
+
+	if (!err && copy_from_user(s, (void __user *)r->sp + 32, words * sizeof(word)))
+		err = -EFAULT;
+	if (!err)
+		*result = f(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9, *s);
+	kfree(s);
+	return err;
+}
+
+static int call_with_stack(void *function, struct pt_regs *r, u32 words, struct words2 *result)
+{
+	if (words <= 4)
+		return call_with_4(function, r, words, result);
+	if (words <= 32)
+		return call_with_32(function, r, words, result);
+	if (words <= 64)
+		return call_with_64(function, r, words, result);
+	return call_with_256(function, r, words, result);
+}
+
+static long call(const struct slot *slot, unsigned long index)
+{
+	struct instance *inst = smp_load_acquire(&slot->instance);
+	struct pt_regs *r = task_pt_regs(current);
+	const struct kelevate_gate *gate;
+	struct words2 result;
+	void *function;
+	int err;
+
+	if (unlikely(!inst))
+		return -ENOTTY;
+	if (unlikely(index >= inst->ngates))
+		return -EINVAL;
+	err = may_elevate();
+	if (unlikely(err))
+		return err;
+	gate = &inst->gates[index];
+	function = inst->base + gate->offset;
+	if (likely(!gate->stack_words)) {
+		struct words2 (*f)(word, word, word, word, word, word) = function;
+
+		result = f(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9);
+	} else {
+		err = call_with_stack(function, r, gate->stack_words, &result);
+		if (err)
+			return err;
+	}
+	r->dx = result.rax;
+	r->si = result.rdx;
+	r->di = KELEVATE_DONE;
+	return 0; /* which can never be taken for -ERESTARTSYS */
+}
+
+/* ---- loading and attaching ---- */
+
+static long load(struct slot *slot, const struct kelevate_image __user *image)
+{
+	struct instance *inst;
+	long err = may_load();
+
+	if (err)
+		return err;
+	err = mutex_lock_interruptible(&slot->lock);
+	if (err)
+		return err;
+	if (!slot->instance) {
+		inst = instance_load(image);
+		if (IS_ERR(inst))
+			err = PTR_ERR(inst);
+		else
+			smp_store_release(&slot->instance, inst);
+	}
+	mutex_unlock(&slot->lock);
+	return err;
+}
+
+static const struct file_operations fops;
+
+static long attach(unsigned long address)
+{
+	struct vm_area_struct *vma;
+	struct file *file = NULL;
+	int fd;
+
+	mmap_read_lock(current->mm);
+	vma = find_vma(current->mm, address);
+	if (vma && vma->vm_start <= address && vma->vm_file && vma->vm_file->f_op == &fops)
+		file = get_file(vma->vm_file);
+	mmap_read_unlock(current->mm);
+	if (!file)
+		return -ENOENT;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		fput(file);
+	else
+		fd_install(fd, file);
+	return fd;
+}
+
+static long kelevate_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct slot *slot = file->private_data;
+
+	switch (cmd) {
+	case KELEVATE_CALL:
+		return call(slot, arg);
+	case KELEVATE_LOAD:
+		return load(slot, (const void __user *)arg);
+	case KELEVATE_ATTACH:
+		return attach(arg);
+	}
+	return -ENOTTY;
+}
+
+/* ---- the process's view of its image: the instance's own pages, to read ---- */
+
+static vm_fault_t kelevate_fault(struct vm_fault *vmf)
+{
+	const struct slot *slot = vmf->vma->vm_file->private_data;
+	struct instance *inst = smp_load_acquire(&slot->instance);
+	unsigned long offset = vmf->pgoff << PAGE_SHIFT;
+
+	if (!inst || vmf->pgoff >= inst->end >> PAGE_SHIFT)
+		return VM_FAULT_SIGBUS;
+	vmf->page = vmalloc_to_page(inst->base + offset);
+	if (!vmf->page)
+		return VM_FAULT_SIGBUS;
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct kelevate_vm_ops = {
+	.fault = kelevate_fault,
+};
+
+static int kelevate_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & (VM_WRITE | VM_EXEC))
+		return -EPERM;
+#ifdef HAVE_VM_FLAGS_MOD
+	vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE | VM_MAYEXEC);
+#else
+	vma->vm_flags |= VM_DONTEXPAND | VM_DONTDUMP;
+	vma->vm_flags &= ~(VM_MAYWRITE | VM_MAYEXEC);
+#endif
+	vma->vm_ops = &kelevate_vm_ops;
+	return 0;
+}
+
+static int kelevate_open(struct inode *inode, struct file *file)
+{
+	struct slot *slot;
+	int err = may_elevate();
+
+	if (err)
+		return err;
+	slot = kzalloc(sizeof(*slot), GFP_KERNEL);
+	if (!slot)
+		return -ENOMEM;
+	mutex_init(&slot->lock);
+	file->private_data = slot;
+	return 0;
+}
+
+static int kelevate_release(struct inode *inode, struct file *file)
+{
+	struct slot *slot = file->private_data;
+
+	instance_free(slot->instance);
+	kfree(slot);
+	return 0;
+}
+
+static const struct file_operations fops = {
+	.owner = THIS_MODULE,
+	.open = kelevate_open,
+	.release = kelevate_release,
+	.unlocked_ioctl = kelevate_ioctl,
+	.mmap = kelevate_mmap,
+};
+
+static struct miscdevice device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "kelevate",
+	.fops = &fops,
+	.mode = 0600,
+};
+
+static int __init kelevate_init(void)
+{
+	int err = find_kernel_functions();
+
+	return err ?: misc_register(&device);
+}
+
+static void __exit kelevate_exit(void)
+{
+	misc_deregister(&device);
+}
+
+module_init(kelevate_init);
+module_exit(kelevate_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Runs the kernel-style part of a program in ring 0 (Dynamic Privilege)");

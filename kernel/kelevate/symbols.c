@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Finds the kernel functions that finish a module.  They are not exported, so a kprobe tells
+ * where kallsyms_lookup_name() is, and that finds the rest.  Which of two names a kernel has is
+ * asked of the kernel, never derived from its version.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kprobes.h>
+#include <linux/rbtree_latch.h>
+#include "internal.h"
+
+struct kernel_functions kernel;
+
+static unsigned long (*lookup)(const char *name);
+
+static int find_lookup(void)
+{
+	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
+	int err = register_kprobe(&probe);
+
+	if (err) {
+		pr_err("cannot find kallsyms_lookup_name: register_kprobe returned %d\n", err);
+		return err;
+	}
+	lookup = (void *)probe.addr;
+	unregister_kprobe(&probe);
+	return 0;
+}
+
+static void *need(const char *name)
+{
+	void *found = (void *)lookup(name);
+
+	if (!found)
+		pr_err("this kernel has no %s\n", name);
+	return found;
+}
+
+#define NEED(field) (!(kernel.field = need(#field)))
+
+int find_kernel_functions(void)
+{
+	int err = find_lookup();
+
+	if (err)
+		return err;
+	/* bitwise or: name everything that is missing, not just the first */
+	if (NEED(set_memory_ro) | NEED(set_memory_x) | NEED(mod_tree_insert) |
+	    NEED(mod_tree_remove) | NEED(module_finalize) | NEED(module_bug_finalize) |
+	    NEED(module_bug_cleanup) | NEED(jump_label_module_notify) |
+	    NEED(static_call_module_notify) | NEED(sort_extable) | NEED(mod_tree) |
+	    NEED(module_mutex) | NEED(modules_disabled))
+		return -ENOENT;
+
+	/* an empty weak function in some kernels, then it is left out of the image */
+	kernel.module_arch_cleanup = (void *)lookup("module_arch_cleanup");
+
+	/*
+	 * execmem_alloc() took the place of module_alloc() with Linux commit 12af2b83d0b1
+	 * ("mm: introduce execmem_alloc() and execmem_free()", v6.10).
+	 */
+	kernel.execmem_alloc = (void *)lookup("execmem_alloc");
+	if (!kernel.execmem_alloc) {
+		kernel.module_alloc = need("module_alloc");
+		if (!kernel.module_alloc)
+			return -ENOENT;
+	}
+
+	/*
+	 * pcpu_alloc() became pcpu_alloc_noprof() with Linux commit 24e44cc22aa3 ("mm: percpu:
+	 * enable per-cpu allocation tagging", v6.10).
+	 */
+	kernel.pcpu_alloc = (void *)lookup("pcpu_alloc_noprof");
+	if (!kernel.pcpu_alloc) {
+		kernel.pcpu_alloc = need("pcpu_alloc");
+		if (!kernel.pcpu_alloc)
+			return -ENOENT;
+	}
+
+	kernel.text = (unsigned long)need("_text");
+	return kernel.text ? 0 : -ENOENT;
+}
