@@ -31,26 +31,24 @@ def _is_kdir(folder: Path) -> bool:
 
 
 def release_of(kdir: Path) -> str:
-    """The release that the prepared header folder is for, from the files Kbuild made there.
+    """The release that the prepared header folder is for, as uname -r says it there.
 
-    Source: include/config/kernel.release, else UTS_RELEASE in include/generated/utsrelease.h.
+    Source: UTS_RELEASE in include/generated/utsrelease.h, else include/config/kernel.release
+    (which in Debian's header packages holds the upstream version instead).
     """
     try:
+        text = (kdir / "include/generated/utsrelease.h").read_text()
+        found = re.search(r'UTS_RELEASE\s+"([^"]+)"', text)
+        if found:
+            return found[1]
         return (kdir / "include/config/kernel.release").read_text().strip()
     except OSError:
         pass
-    try:
-        text = (kdir / "include/generated/utsrelease.h").read_text()
-    except OSError:
-        text = ""
-    found = re.search(r'UTS_RELEASE\s+"([^"]+)"', text)
-    if not found:
-        raise KbridgeError(
-            f"{kdir}: no kernel release there (looked for include/config/kernel.release "
-            "and include/generated/utsrelease.h)",
-            hint="a kernel source tree must be configured and prepared: make modules_prepare",
-        )
-    return found[1]
+    raise KbridgeError(
+        f"{kdir}: no kernel release there (looked for include/generated/utsrelease.h "
+        "and include/config/kernel.release)",
+        hint="a kernel source tree must be configured and prepared: make modules_prepare",
+    )
 
 
 def installed() -> list[KernelTarget]:

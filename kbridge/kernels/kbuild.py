@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Learns from Kbuild itself how it compiles a module for a kernel, and keeps the answer.
+
+A two-file probe module is built the ordinary way (make -C KDIR M=... modules); the commands that
+Kbuild saves beside its objects (scripts/Kbuild.include: cmd_TARGET or, later, savedcmd_TARGET)
+hold every flag.
+Not for compiling anything: compile.py does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kbridge import log, paths, proc
+from kbridge.errors import CommandError, KbridgeError
+from kbridge.kernels.target import KernelTarget
+
+_FORMAT = 3  # of the cache entries
+_MAKE_VARIABLES = ("ARCH", "CROSS_COMPILE", "LLVM", "CC", "LD")
+_PROBE = {
+    "Makefile": "obj-m := kbridge_probe.o\nkbridge_probe-y := one.o two.o\n",
+    "one.c": '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n',
+    "two.c": "#include <linux/kernel.h>\nint two(void);\nint two(void)\n{\n\treturn 2;\n}\n",
+}
+
+
+@dataclass(frozen=True)
+class KbuildFlags:
+    """How Kbuild compiles a module's source and joins its objects, as argument lists.
+
+    `compile` starts with the compiler and has neither source, output, dependency file nor the
+    module's name in it; folders are absolute, so it works from any working folder.
+    `link` joins objects (ld -r).  `objtool` is empty where the kernel does not use it;
+    `objtool_on_link` tells whether it works on the joined object or on each one.
+    """
+
+    release: str
+    kdir: str
+    compile: list[str]
+    link: list[str]
+    objtool: list[str]
+    objtool_on_link: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever an object would have to be made again."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def make_variables() -> list[str]:
+    """The caller's ARCH, CROSS_COMPILE, LLVM, CC and LD as make arguments."""
+    return [f"{name}={os.environ[name]}" for name in _MAKE_VARIABLES if os.environ.get(name)]
+
+
+def dependencies(target: KernelTarget) -> list[Path]:
+    """Files of the header folder that say that the kernel's configuration changed."""
+    names = ("include/generated/autoconf.h", "Module.symvers", "Makefile")
+    return [target.kdir / name for name in names if (target.kdir / name).is_file()]
+
+
+def _cache_file(target: KernelTarget) -> Path:
+    key = hashlib.sha256(repr((_FORMAT, target.release, str(target.kdir.resolve()))).encode())
+    for file in [*dependencies(target), *_compilers()]:
+        status = file.stat()
+        key.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+    key.update("\n".join(make_variables()).encode())
+    return paths.cache("flags") / f"{target.release}-{key.hexdigest()[:16]}.json"
+
+
+def _compilers() -> Iterable[Path]:
+    names = [os.environ.get("CC", ""), os.environ.get("CROSS_COMPILE", "") + "gcc", "gcc-12"]
+    for name in names:
+        found = shutil.which(name.split()[0]) if name.strip() else None
+        if found:
+            yield Path(found).resolve()
+
+
+def flags(target: KernelTarget) -> KbuildFlags:
+    """Kbuild's flags for the kernel: from the cache, else (1 to 3 s) by building the probe."""
+    entry = _cache_file(target)
+    try:
+        return KbuildFlags(**json.loads(entry.read_text()))
+    except (OSError, ValueError, TypeError):
+        pass  # not there yet, or damaged: made anew
+    log.info(f"asking Kbuild for the flags of kernel {target.release}")
+    captured = _capture(target)
+    paths.write_atomically(entry, json.dumps(asdict(captured), indent=1))
+    return captured
+
+
+def build_module(target: KernelTarget, folder: Path, what: str) -> None:
+    """Run the ordinary external-module build in `folder`, whose path Kbuild must accept."""
+    argv = ["make", "-C", target.kdir, f"M={folder}", *make_variables(), "modules"]
+    # MAKEFLAGS of a make that runs us would reach into this one
+    clean = {"MAKEFLAGS": "", "MAKELEVEL": "", "MFLAGS": ""}
+    try:
+        proc.run(argv, env=clean, what=what)
+    except CommandError as problem:
+        raise _explain(problem, target) from problem
+
+
+def _explain(problem: CommandError, target: KernelTarget) -> CommandError:
+    text = problem.stderr
+    if "not found" in text and "gcc" in text:
+        words = [word for word in text.replace(":", " ").split() if "gcc-" in word or word == "gcc"]
+        package = words[0].rsplit("/", 1)[-1] if words else "gcc"
+        package = package.replace("x86_64-linux-gnu-", "")
+        problem.hint = f"kernel {target.release} is built with {package}: apt-get install {package}"
+    return problem
+
+
+def _capture(target: KernelTarget) -> KbuildFlags:
+    with paths.scratch("kbridge-probe-") as folder:
+        for name, text in _PROBE.items():
+            (folder / name).write_text(text)
+        build_module(target, folder, f"the flags probe for kernel {target.release}")
+        compile_, per_object = _saved_command(folder, "one.o")
+        link, on_link = _saved_command(folder, "kbridge_probe.o")
+    kdir = target.kdir.resolve()
+    objtool = per_object or on_link
+    return KbuildFlags(
+        release=target.release,
+        kdir=str(kdir),
+        compile=_absolute(_strip_compile(compile_, folder), kdir),
+        link=_strip_link(link, folder),
+        objtool=_absolute([word for word in objtool if not word.startswith(str(folder))], kdir),
+        objtool_on_link=not per_object and bool(on_link),
+    )
+
+
+def _saved_command(folder: Path, name: str) -> tuple[list[str], list[str]]:
+    """The compiler (or linker) command that made an object, and the objtool command after it."""
+    file = folder / f".{name}.cmd"
+    try:
+        first = file.read_text().splitlines()[0]
+    except (OSError, IndexError) as problem:
+        raise KbridgeError(f"Kbuild left no {file.name} for {name}") from problem
+    _, _, command = first.partition(":=")
+    steps = [shlex.split(step) for step in command.split(";") if step.strip()]
+    objtool = [step for step in steps[1:] if step and step[0].endswith("objtool")]
+    if not steps:
+        raise KbridgeError(f"{file.name} of the flags probe has no command in it")
+    return steps[0], objtool[0] if objtool else []
+
+
+def _strip_compile(words: list[str], folder: Path) -> list[str]:
+    """Take out what belongs to the probe: names, source, output, dependency file."""
+    mine = ("-Wp,-MMD", "-Wp,-MD", "-DKBUILD_BASENAME", "-DKBUILD_MODNAME", "-D__KBUILD_MODNAME")
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip or word == "-c" or word.startswith(mine) or str(folder) in word:
+            skip = False
+        elif word == "-o":
+            skip = True
+        else:
+            kept.append(word)
+    return kept
+
+
+def _strip_link(words: list[str], folder: Path) -> list[str]:
+    kept = [word for word in words if str(folder) not in word]
+    while "-o" in kept:
+        kept.remove("-o")
+    return kept
+
+
+def _absolute(words: list[str], kdir: Path) -> list[str]:
+    """Kbuild works in the header folder; make its relative folders absolute."""
+    done: list[str] = []
+    for word in words:
+        if word.startswith("-I./"):
+            word = f"-I{kdir}/{word[4:]}"
+        elif word.startswith("./"):
+            word = f"{kdir}/{word[2:]}"
+        done.append(word)
+    return done
