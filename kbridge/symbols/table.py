@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The symbols of one kernel and the rules by which a name becomes an address.
+
+Not for reading them from anywhere (image.py, kallsyms.py), nor for writing them (libkernel.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import heapq
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from kbridge.errors import KbridgeError
+
+# Names that the kernel's linker script defines and kallsyms does not list, with the symbol they
+# stand for.  Source: arch/x86/kernel/vmlinux.lds.S, PROVIDE(const_pcpu_hot = pcpu_hot), 6.12.
+LINKER_ALIASES = {"const_pcpu_hot": "pcpu_hot"}
+
+_FUNCTION_TYPES = frozenset("tTwW")
+_CANDIDATES_SHOWN = 12
+_NEAR_BY_PAIRS = 150  # names that go through difflib, which needs some 30 us for each
+
+
+class Symbol(NamedTuple):
+    """One line of kallsyms: `type` is its letter, as `nm` prints it."""
+
+    address: int
+    type: str
+    name: str
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the symbol is text; weak symbols (w, W) are, weak objects are v and V."""
+        return self.type in _FUNCTION_TYPES
+
+
+class UnknownSymbol(KbridgeError):  # noqa: N818, named for what it reports
+    """No symbol of that name; `near` holds names that look like it."""
+
+    def __init__(self, name: str, near: Sequence[str], release: str) -> None:
+        hint = f"near: {', '.join(near)}" if near else None
+        super().__init__(f"kernel {release or '?'} has no symbol {name}", hint=hint)
+        self.name = name
+        self.near = list(near)
+
+
+class AmbiguousSymbol(KbridgeError):  # noqa: N818
+    """Several definitions of that name; `candidates` holds all of them."""
+
+    def __init__(self, name: str, candidates: Sequence[Symbol], release: str) -> None:
+        shown = [f"{one.address:016x} {one.type}" for one in candidates[:_CANDIDATES_SHOWN]]
+        if len(candidates) > len(shown):
+            shown.append(f"and {len(candidates) - len(shown)} more")
+        super().__init__(
+            f"kernel {release or '?'} has {len(candidates)} definitions of {name}: "
+            + ", ".join(shown),
+            hint="these are static in several files: use a symbol that only one file defines",
+        )
+        self.name = name
+        self.candidates = list(candidates)
+
+
+def _is_global(symbol: Symbol) -> bool:
+    # scripts/kallsyms.c (make_percpus_absolute) gives every per-CPU variable the type A, static
+    # ones too: that letter says nothing about the binding.
+    return symbol.type.isupper() and symbol.type != "A"
+
+
+def _choose(candidates: Sequence[Symbol]) -> Symbol | None:
+    """The definition that a reference from another file means, or None where that is open.
+
+    Where exactly one address is defined globally, the others are static: the kernel's own link
+    binds a reference from another file to the global one, and so do we.
+    """
+    if len({one.address for one in candidates}) == 1:
+        return candidates[0]
+    globals_ = [one for one in candidates if _is_global(one)]
+    return globals_[0] if len({one.address for one in globals_}) == 1 else None
+
+
+def _pairs(name: str) -> set[str]:
+    return {name[i : i + 2] for i in range(len(name) - 1)}
+
+
+@dataclass(frozen=True)
+class SymbolTable:
+    """The symbols of one kernel, in the order of its kallsyms.
+
+    `release` is what uname -r says there, `build_id` the GNU build ID in hex; both are empty
+    where the source does not tell.  `origin` says where the table came from, for messages.
+    """
+
+    symbols: Sequence[Symbol]
+    release: str
+    build_id: str
+    origin: str
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Symbol]]:
+        found: dict[str, list[Symbol]] = {}
+        for symbol in self.symbols:
+            found.setdefault(symbol.name, []).append(symbol)
+        for alias, name in LINKER_ALIASES.items():
+            if name in found and alias not in found:
+                found[alias] = [one._replace(name=alias) for one in found[name]]
+        return found
+
+    def find(self, name: str) -> list[Symbol]:
+        """Every definition with that name; none is an empty list."""
+        return list(self._by_name.get(name, ()))
+
+    def resolve(self, name: str) -> Symbol:
+        """The one symbol that `name` means.
+
+        Of several definitions the only global one is taken; see `_choose`.
+        Raises UnknownSymbol with near matches, AmbiguousSymbol with the candidates.
+        """
+        candidates = self._by_name.get(name)
+        if not candidates:
+            raise UnknownSymbol(name, self.near(name), self.release)
+        chosen = _choose(candidates)
+        if chosen is None:
+            raise AmbiguousSymbol(name, candidates, self.release)
+        return chosen
+
+    def resolvable(self) -> list[Symbol]:
+        """One symbol for every name that `resolve` accepts, linker aliases included."""
+        chosen = (_choose(candidates) for candidates in self._by_name.values())
+        return [symbol for symbol in chosen if symbol is not None]
+
+    def near(self, name: str, n: int = 3) -> list[str]:
+        """Up to `n` names that look like `name`, the nearest first.
+
+        difflib alone would need seconds for a whole kernel, so it only sees the names that
+        share the most letters, and of these the most letter pairs, with `name`.
+        """
+        letters, pairs = set(name), _pairs(name)
+        enough = (3 * len(letters) + 3) // 4
+        shortest, longest = len(name) * 2 // 3, len(name) * 3 // 2 + 1
+        similar = (
+            other
+            for other in self._by_name
+            if shortest <= len(other) <= longest and len(letters.intersection(other)) >= enough
+        )
+
+        def shared(other: str) -> tuple[int, int]:
+            # A shorter name with as many pairs in common is the nearer one.
+            return len(pairs & _pairs(other)), -len(other)
+
+        nearest = heapq.nlargest(_NEAR_BY_PAIRS, similar, key=shared)
+        return difflib.get_close_matches(name, nearest, n=n, cutoff=0.6)
+
+    def digest(self) -> str:
+        """A hex key for files made from this table: equal tables have equal digests."""
+        content = hashlib.sha256(f"{self.release}\0{self.build_id}\0".encode())
+        content.update(array("Q", [one.address for one in self.symbols]).tobytes())
+        content.update("".join([one.type for one in self.symbols]).encode())
+        content.update("\n".join([one.name for one in self.symbols]).encode())
+        return content.hexdigest()
