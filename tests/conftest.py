@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures that tests of every kind share.
+
+What was downloaded or built for a kernel is dear: tests use the user's own cache, unless they
+ask for `temporary_cache`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from kbridge.kernels import target
+
+
+class Kbridge(Protocol):
+    """Runs the kbridge command of this environment; more keywords go to subprocess.run."""
+
+    def __call__(
+        self, *args: str | Path, timeout: float = 600, **how: Any
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="session")
+def kbridge() -> Kbridge:
+    def run(
+        *args: str | Path, timeout: float = 600, **how: Any
+    ) -> subprocess.CompletedProcess[str]:
+        if "input" not in how:
+            how.setdefault("stdin", subprocess.DEVNULL)
+        how = {"capture_output": True, "text": True, **how}
+        command = [sys.executable, "-m", "kbridge", *args]
+        return subprocess.run(command, timeout=timeout, check=False, **how)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def kernels() -> list[target.KernelTarget]:
+    """Every kernel with headers, oldest first.  None at all is a failure, not a skip."""
+    found = target.installed()
+    assert found, "no kernel headers installed; make setup installs them"
+    return found
+
+
+@pytest.fixture
+def temporary_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for this test alone, also for the commands that it runs."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("KBRIDGE_CACHE", str(folder))
+    return folder
