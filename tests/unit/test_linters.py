@@ -8,6 +8,7 @@ import functools
 import graphlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -33,10 +34,11 @@ LAYERS = {
         "libkernel",
         "link",
         "pack",
+        "prototypes",
         "runtime",
         "vm",
     ),
-    "readers": ("elf", "symbols"),
+    "readers": ("elf", "elfwrite", "symbols"),
     "base": ("__init__", "errors", "log", "paths", "proc"),
 }
 
@@ -125,8 +127,8 @@ def test_ruff_format() -> None:
 
 
 def test_mypy() -> None:
-    scripts = [name for name in python_files() if name.startswith("scripts/")]
-    check(tool("mypy"), "--strict", "kbridge", *scripts)
+    names = [name for name in python_files() if name.startswith(("kbridge/", "scripts/"))]
+    check(tool("mypy"), "--strict", *names)
 
 
 def test_codespell() -> None:
@@ -135,8 +137,14 @@ def test_codespell() -> None:
 
 def test_clang_format() -> None:
     names = [name for name in c_files() if name.startswith(C_FOLDERS)]
-    if names:
-        check(tool("clang-format"), "--dry-run", "-Werror", *names)
+    command = [tool("clang-format"), "--dry-run", "-Werror", *names]
+    done = subprocess.run(
+        command if names else ["true"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        bad = set(re.findall(r"^(.+?):\d+:\d+: error: ", done.stderr, re.MULTILINE))
+        fix = f"run: .venv/bin/clang-format -i {shlex.join(sorted(bad))}"
+        pytest.fail(fix if bad else done.stderr, pytrace=False)
 
 
 # Text
