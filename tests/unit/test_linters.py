@@ -25,7 +25,7 @@ LICENCES = ("GPL-2.0-only", "GPL-2.0-only WITH Linux-syscall-note")
 # From the top down: a module imports from its own layer and from those below it.
 LAYERS = {
     "command line": ("__main__", "cli", "scons_tool"),
-    "verbs": ("verbs",),
+    "verbs": ("build", "verbs"),
     "domain": (
         "compile",
         "gates",
