@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Writes a packed image as one assembly file: image, import words, records, and the gates.
+
+What ld and ld.so must not touch goes into a binary file that the assembly includes; the rest is
+templates/gates.S.j2.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from kbridge import paths
+from kbridge.libkernel import VERSION
+from kbridge.pack import Image
+
+# kernel/kelevate/kelevate.h
+_ABI = 1
+_CALL = 0xB801  # _IO(0xb8, 0x01)
+_DONE = 0x6B622121
+_NAME_SIZE = 48
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of the binary file."""
+
+    name: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    image: Part
+    info: list[Part]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The kernel that the image is for, and how its kernel names are bound.
+
+    `text_base` 0: by ld.so, through libkernel.so.  Else by a linker script with the addresses
+    of the kernel image, in which `text_base` is that of _text: it tells the slide at run time.
+    """
+
+    release: str
+    build_id: str
+    text_base: int = 0
+
+
+def _strings(names: list[str]) -> tuple[bytes, list[int]]:
+    blob, offsets = bytearray(b"\0"), []
+    for name in names:
+        offsets.append(len(blob))
+        blob += name.encode() + b"\0"
+    return bytes(blob), offsets
+
+
+def _symbols(image: Image, offsets: list[int]) -> bytes:
+    """struct elf64_sym[], local functions of section 1, the null symbol first."""
+    rows = [bytes(24)]
+    for (_, value, size), name in zip(image.functions, offsets, strict=True):
+        rows.append(struct.pack("<IBBHQQ", name, 2, 0, 1, value, size))
+    return b"".join(rows)
+
+
+def _layout(image: Image) -> tuple[bytes, Parts]:
+    strings, offsets = _strings([name for name, _, _ in image.functions])
+    records = b"".join(
+        struct.pack("<QQq", record.offset, record.symbol << 32 | record.type, record.addend)
+        for record in image.records
+    )
+    # '?' in front: weak, so it may be missing
+    names = "".join(f"{'?' if i.weak else ''}{i.name}\0" for i in image.imports)
+    blobs = {
+        "records": records,
+        "gates": b"".join(struct.pack("<II", g.offset, g.stack_words) for g in image.gates),
+        "tables": b"".join(struct.pack("<II", *table) for table in image.tables),
+        "symbols": _symbols(image, offsets),
+        "strings": strings,
+        "percpu": bytes(image.percpu),
+        "import_names": names.encode(),
+    }
+    binary = bytearray(image.content)
+    info = []
+    for name, blob in blobs.items():
+        info.append(Part(name, len(binary), len(blob)))
+        binary += blob
+    return bytes(binary), Parts(Part("image", 0, image.end), info)
+
+
+def write(image: Image, name: str, binding: Binding, output: Path) -> None:
+    """Write `output` (assembly) and `output`.bin beside it, which it includes by its plain name.
+
+    `name` is a C identifier; it is what the kernel log calls the image.
+    """
+    binary, parts = _layout(image)
+    sizes = {part.name: part.size for part in parts.info}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.source("templates")),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    included = output.with_name(output.name + ".bin")
+    text = environment.get_template("gates.S.j2").render(
+        name=name[: _NAME_SIZE - 1],
+        binary=included.name,
+        parts=parts,
+        release=binding.release,
+        build_id=binding.build_id,
+        version=VERSION,
+        versioned=not binding.text_base,
+        imports=[entry.name for entry in image.imports],
+        gates=image.gates,
+        abi=_ABI,
+        call=_CALL,
+        done=_DONE,
+        text_base=binding.text_base,
+        text_end=image.text_end,
+        rodata_end=image.rodata_end,
+        end=image.end,
+        nimports=len(image.imports),
+        nrecords=len(image.records),
+        nsymbols=len(image.functions) + 1,
+        strings_size=sizes["strings"],
+        percpu_size=len(image.percpu),
+        percpu_align=image.percpu_align,
+        init=0 if image.init is None else image.init + 1,
+        exit=0 if image.exit is None else image.exit + 1,
+    )
+    paths.write_atomically(included, binary)
+    paths.write_atomically(output, text)
+
+
+def assemble_command(assembly: Path, output: Path) -> list[str]:
+    """The command that assembles what write() wrote."""
+    return ["as", "-I", str(assembly.parent), "-o", str(output), str(assembly)]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Source lines of places in a relocatable object, for error messages.
+
+Slow (0.1 s and more), so it is asked only when there is something to complain about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elftools.elf.elffile import ELFFile
+
+_R_X86_64_64 = 1
+_DW_LNE_SET_ADDRESS = 2
+
+
+class SourceLines:
+    """The line table of an object, by section: the sections of a .o all start at address 0."""
+
+    def __init__(self, elf: ELFFile, name: str) -> None:
+        self.name = name
+        self._rows: dict[int, list[tuple[int, str, int]]] = {}
+        if elf.has_dwarf_info():
+            sections = _sequence_sections(elf)
+            dwarf = elf.get_dwarf_info(relocate_dwarf_sections=True)
+            for unit in dwarf.iter_CUs():
+                program = dwarf.line_program_for_CU(unit)
+                if program is not None:
+                    self._read(program, sections)
+        for rows in self._rows.values():
+            rows.sort()
+
+    def _read(self, program: Any, sections: Iterator[int]) -> None:
+        files = _file_names(program)
+        first = 0 if program["version"] >= 5 else 1
+        section = -1
+        for entry in program.get_entries():
+            if entry.is_extended and entry.command == _DW_LNE_SET_ADDRESS:
+                section = next(sections, -1)
+            state = entry.state
+            if state is None or section < 0:
+                continue
+            index = state.file - first
+            file = files[index] if 0 <= index < len(files) else self.name
+            self._rows.setdefault(section, []).append((state.address, file, state.line))
+
+    def at(self, section: int, offset: int) -> str:
+        """'file.c:12' for a byte offset into a section, else the object's name."""
+        best = None
+        for row in self._rows.get(section, []):
+            if row[0] > offset:
+                break
+            best = row
+        return f"{best[1]}:{best[2]}" if best else self.name
+
+
+def _file_names(program: Any) -> list[str]:
+    folders = [_text(folder) for folder in program["include_directory"]]
+    if program["version"] < 5:
+        folders.insert(0, "")
+    names = []
+    for entry in program["file_entry"]:
+        folder = folders[entry.dir_index] if 0 < entry.dir_index < len(folders) else ""
+        names.append(str(Path(folder) / _text(entry.name)))
+    return names
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _sequence_sections(elf: ELFFile) -> Iterator[int]:
+    """The section that each sequence of the line table is about, from its relocations."""
+    relocations = elf.get_section_by_name(".rela.debug_line")
+    symbols = elf.get_section_by_name(".symtab")
+    if relocations is None or symbols is None:
+        return
+    for relocation in relocations.iter_relocations():
+        if relocation["r_info_type"] == _R_X86_64_64:
+            section = symbols.get_symbol(relocation["r_info_sym"])["st_shndx"]
+            yield section if isinstance(section, int) else -1
+
+
+def locate(path: Path, section: int, offset: int) -> str:
+    """The source line of a place in the object file `path`."""
+    with path.open("rb") as stream:
+        return SourceLines(ELFFile(stream), path.name).at(section, offset)

@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Packs one relocatable kmod object into a resident image.
+
+The image is a page-aligned run of bytes, text | read-only data | data and bss, that neither ld
+nor ld.so touches.  Whatever the kernel's addresses decide is written down beside it: import
+words by name, and relocation records that kelevate applies.  The layout is that of
+kernel/kelevate/kelevate.h.  Sections of a class that nobody would finish are refused by name.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+
+from kbridge import lines, prototypes, sections
+from kbridge.errors import KbridgeError
+
+PAGE = 4096
+MAX_IMAGE = 64 << 20  # KELEVATE_MAX_IMAGE, bytes
+MAX_STACK_WORDS = 256  # KELEVATE_MAX_STACK_WORDS
+
+# enum kelevate_symbol
+SYM_IMAGE, SYM_PERCPU, SYM_MODULE, SYM_ABS, SYM_IMPORT = range(5)
+
+# the x86-64 psABI's relocation types (elf.h)
+R_64, R_PC32, R_GOTPCREL, R_PLT32, R_32, R_32S, R_PC64 = 1, 2, 9, 4, 10, 11, 24
+R_GOTPCRELX, R_REX_GOTPCRELX = 41, 42
+_GOT = (R_GOTPCREL, R_GOTPCRELX, R_REX_GOTPCRELX)
+_WIDTH = {R_64: 8, R_PC64: 8, R_PC32: 4, R_32: 4, R_32S: 4}
+_TYPE_NAMES = {
+    3: "GOT32", 19: "TLSGD", 20: "TLSLD", 22: "GOTTPOFF", 23: "TPOFF32", 26: "GOTPC32",
+}  # fmt: skip
+
+# vmlinux.lds.S defines it as another name of pcpu_hot, and kallsyms does not list it
+ALIASES = {"const_pcpu_hot": "pcpu_hot"}
+
+
+class Record(NamedTuple):
+    """One struct elf64_rela of the image."""
+
+    offset: int
+    type: int
+    symbol: int
+    addend: int
+
+
+class Gate(NamedTuple):
+    """A function that the app can call: where it is, and words it takes on the stack."""
+
+    name: str
+    offset: int
+    stack_words: int
+
+
+class Import(NamedTuple):
+    """A kernel symbol that the image needs, and the first place in the object that names it."""
+
+    name: str
+    weak: bool
+    section: int
+    offset: int
+
+
+@dataclass
+class Image:
+    """A packed image; all offsets and sizes are bytes from its start."""
+
+    content: bytearray = field(default_factory=bytearray)
+    text_end: int = 0
+    rodata_end: int = 0
+    records: list[Record] = field(default_factory=list)
+    imports: list[Import] = field(default_factory=list)
+    tables: list[tuple[int, int]] = field(default_factory=list)
+    functions: list[tuple[str, int, int]] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
+    no_gate: dict[str, str] = field(default_factory=dict)
+    percpu: bytearray = field(default_factory=bytearray)
+    percpu_align: int = 8
+    init: int | None = None
+    exit: int | None = None
+
+    @property
+    def end(self) -> int:
+        return len(self.content)
+
+
+def _up(value: int, alignment: int) -> int:
+    return (value + alignment - 1) & -alignment
+
+
+@dataclass(frozen=True)
+class _Symbol:
+    name: str
+    bind: str
+    type: str
+    section: int | str
+    value: int
+    size: int
+
+
+class _Packer:
+    """One run of the pass over one object."""
+
+    def __init__(self, elf: ELFFile, name: str) -> None:
+        self.elf = elf
+        self.name = name
+        self.image = Image()
+        self.sections: list[Any] = list(elf.iter_sections())
+        self.symbols = self._read_symbols()
+        self.offsets: dict[int, int] = {}  # section -> place in the image
+        self.percpu: dict[int, int] = {}  # section -> place in the per-CPU area
+        self.imports: dict[str, int] = {}
+        self.got: dict[tuple[int, int], int] = {}
+        self.got_start = 0
+
+    def _read_symbols(self) -> list[_Symbol]:
+        table = self.elf.get_section_by_name(".symtab")
+        if table is None:
+            raise KbridgeError(f"{self.name}: no symbol table")
+        return [
+            _Symbol(
+                symbol.name,
+                symbol["st_info"]["bind"],
+                symbol["st_info"]["type"],
+                symbol["st_shndx"],
+                symbol["st_value"],
+                symbol["st_size"],
+            )
+            for symbol in table.iter_symbols()
+        ]
+
+    # -- layout --
+
+    def _wanted(self) -> list[int]:
+        return [
+            index
+            for index, section in enumerate(self.sections)
+            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC
+            and section["sh_size"]
+            and sections.is_placed(section.name, self.name)
+        ]
+
+    def _part(self, index: int) -> int:
+        flags = self.sections[index]["sh_flags"]
+        if flags & SH_FLAGS.SHF_EXECINSTR:
+            return 0
+        return 2 if flags & SH_FLAGS.SHF_WRITE else 1
+
+    def _is_bss(self, index: int) -> bool:
+        return bool(self.sections[index]["sh_type"] == "SHT_NOBITS")
+
+    def lay_out(self) -> None:
+        wanted = self._wanted()
+        per_cpu = [i for i in wanted if self.sections[i].name.startswith(".data..percpu")]
+        position, ends = 0, []
+        for part in range(3):
+            mine = [i for i in wanted if self._part(i) == part and i not in per_cpu]
+            for index in sorted(mine, key=self._is_bss):
+                position = _up(position, max(1, self.sections[index]["sh_addralign"]))
+                self.offsets[index] = position
+                position += self.sections[index]["sh_size"]
+            if part == 1:
+                self.got_start = position = _up(position, 8)
+                position += 8 * self._got_slots()
+            position = _up(position, PAGE)
+            ends.append(position)
+        if ends[2] > MAX_IMAGE:
+            raise KbridgeError(f"{self.name}: {ends[2]} bytes, and an image has {MAX_IMAGE} at most")
+        image = self.image
+        image.text_end, image.rodata_end = ends[0], ends[1]
+        image.content = bytearray(ends[2])
+        for index, offset in self.offsets.items():
+            if not self._is_bss(index):
+                section = self.sections[index]
+                image.content[offset : offset + section["sh_size"]] = section.data()
+        self._lay_out_percpu(per_cpu)
+
+    def _lay_out_percpu(self, sections: list[int]) -> None:
+        area = self.image.percpu
+        for index in sections:
+            section = self.sections[index]
+            alignment = max(1, section["sh_addralign"])
+            self.image.percpu_align = max(self.image.percpu_align, alignment)
+            area.extend(bytes(_up(len(area), alignment) - len(area)))
+            self.percpu[index] = len(area)
+            area.extend(bytes(section["sh_size"]) if self._is_bss(index) else section.data())
+
+    def _got_slots(self) -> int:
+        return sum(
+            1
+            for _, relocations in self._relocations(everywhere=True)
+            for relocation in relocations
+            if relocation["r_info_type"] in _GOT
+        )
+
+    def _relocations(self, *, everywhere: bool = False) -> Iterator[tuple[int, Iterator[Any]]]:
+        """(section, its relocations) for each placed section, or for each allocated one."""
+        for section in self.sections:
+            if section["sh_type"] != "SHT_RELA":
+                continue
+            index = section["sh_info"]
+            allocated = self.sections[index]["sh_flags"] & SH_FLAGS.SHF_ALLOC
+            if index in self.offsets or index in self.percpu or (everywhere and allocated):
+                yield index, section.iter_relocations()
+
+    # -- relocation --
+
+    def _line(self, section: int, offset: int) -> str:
+        return lines.SourceLines(self.elf, self.name).at(section, offset)
+
+    def _import(self, symbol: _Symbol, section: int, offset: int) -> int:
+        name = ALIASES.get(symbol.name, symbol.name)
+        if name not in self.imports:
+            self.imports[name] = SYM_IMPORT + len(self.imports)
+            weak = symbol.bind == "STB_WEAK"
+            self.image.imports.append(Import(name, weak, section, offset))
+        return self.imports[name]
+
+    def _target(self, symbol: _Symbol, section: int, offset: int) -> tuple[int, int]:
+        """What a relocation is relative to, and the addend that this brings."""
+        where = symbol.section
+        if where in self.offsets:
+            return SYM_IMAGE, self.offsets[int(where)] + symbol.value
+        if where in self.percpu:
+            return SYM_PERCPU, self.percpu[int(where)] + symbol.value
+        if where == "SHN_ABS":
+            return SYM_ABS, symbol.value
+        if where == "SHN_UNDEF":
+            if symbol.name == "__this_module":
+                return SYM_MODULE, 0
+            if not symbol.name:
+                return SYM_ABS, 0
+            return self._import(symbol, section, offset), 0
+        place = where if isinstance(where, str) else self.sections[where].name
+        raise KbridgeError(
+            f"{self._line(section, offset)}: refers to {symbol.name or 'data'} in {place}, "
+            "which is not part of an image"
+        )
+
+    def _got_slot(self, target: tuple[int, int]) -> int:
+        if target not in self.got:
+            slot = self.got_start + 8 * len(self.got)
+            self.got[target] = slot
+            self.image.records.append(Record(slot, R_64, *target))
+        return self.got[target]
+
+    def _relocate_one(self, section: int, relocation: Any) -> None:
+        kind: int = relocation["r_info_type"]
+        symbol = self.symbols[relocation["r_info_sym"]]
+        offset: int = relocation["r_offset"]
+        if kind == 0:
+            return
+        if section in self.percpu:
+            raise KbridgeError(
+                f"{self._line(section, offset)}: a per-CPU variable is initialised with the "
+                f"address of {symbol.name or 'data'}, which cannot be copied to each CPU",
+                hint="set it in module_init()",
+            )
+        at = self.offsets[section] + offset
+        if symbol.name == "__fentry__":
+            # call __fentry__ becomes the 5-byte NOP that ftrace would put there
+            self.image.content[at - 1 : at + 4] = b"\x0f\x1f\x44\x00\x00"
+            return
+        target = self._target(symbol, section, offset)
+        if kind in _GOT:
+            kind, target = R_PC32, (SYM_IMAGE, self._got_slot(target))
+        if kind == R_PLT32:
+            kind = R_PC32
+        if kind not in _WIDTH:
+            raise KbridgeError(
+                f"{self._line(section, offset)}: relocation "
+                f"R_X86_64_{_TYPE_NAMES.get(kind, kind)} against {symbol.name or 'data'} "
+                "has no meaning in the kernel",
+                hint="thread-local variables and dynamic linking are user-space features",
+            )
+        self._write(at, kind, target[0], target[1] + relocation["r_addend"])
+
+    def _write(self, at: int, kind: int, symbol: int, addend: int) -> None:
+        """Bytes, where the image's own layout decides them; else a record."""
+        if symbol == SYM_IMAGE and kind in (R_PC32, R_PC64):
+            form = "<i" if kind == R_PC32 else "<q"
+            struct.pack_into(form, self.image.content, at, addend - at)
+        else:
+            self.image.records.append(Record(at, kind, symbol, addend))
+
+    def relocate(self) -> None:
+        for section, relocations in self._relocations():
+            for relocation in relocations:
+                self._relocate_one(section, relocation)
+        self.image.records.sort()
+
+    # -- what others need to know --
+
+    def describe(self) -> None:
+        image = self.image
+        for name in sections.TABLES:
+            found = [i for i in self.offsets if self.sections[i].name == name]
+            if len(found) > 1:
+                raise KbridgeError(f"{self.name}: several sections {name}")
+            place = (self.offsets[found[0]], self.sections[found[0]]["sh_size"]) if found else (0, 0)
+            image.tables.append(place)
+        for symbol in self.symbols:
+            if symbol.type == "STT_FUNC" and symbol.section in self.offsets:
+                offset = self.offsets[int(symbol.section)] + symbol.value
+                image.functions.append((symbol.name, offset, symbol.size))
+                if symbol.name == "init_module":
+                    image.init = offset
+                elif symbol.name == "cleanup_module":
+                    image.exit = offset
+        image.functions.sort(key=lambda function: function[1:])
+        self._make_gates()
+
+    def _external(self) -> Iterator[tuple[_Symbol, int]]:
+        for symbol in self.symbols:
+            if symbol.bind not in ("STB_GLOBAL", "STB_WEAK") or symbol.section == "SHN_UNDEF":
+                continue
+            if symbol.section not in self.offsets or symbol.name.startswith("__pfx_"):
+                continue
+            if symbol.name in ("init_module", "cleanup_module"):
+                continue
+            yield symbol, self.offsets[int(symbol.section)] + symbol.value
+
+    def _make_gates(self) -> None:
+        image = self.image
+        functions = {
+            symbol.name: offset
+            for symbol, offset in self._external()
+            if symbol.type == "STT_FUNC" and offset < image.text_end
+        }
+        for symbol, _ in self._external():
+            if symbol.name not in functions:
+                image.no_gate[symbol.name] = "it is a variable of the kmod, which lives in the kernel"
+        known = prototypes.read(self.elf, functions)
+        for name, offset in sorted(functions.items()):
+            prototype = known.get(name)
+            if prototype is None:  # assembly: words in registers
+                image.gates.append(Gate(name, offset, 0))
+            elif prototype.problem:
+                image.no_gate[name] = f"{prototype.problem} ({prototype.where})"
+            elif prototype.stack_words > MAX_STACK_WORDS:
+                image.no_gate[name] = f"it takes more than {MAX_STACK_WORDS + 6} words"
+            else:
+                image.gates.append(Gate(name, offset, prototype.stack_words))
+
+
+def pack(path: Path) -> Image:
+    """Pack the relocatable object at `path`.
+
+    Raises KbridgeError that names the place in the source for whatever an image cannot hold.
+    """
+    try:
+        with path.open("rb") as stream:
+            elf = ELFFile(stream)
+            if elf["e_type"] != "ET_REL" or elf["e_machine"] != "EM_X86_64":
+                raise KbridgeError(f"{path}: not a relocatable x86-64 object")
+            packer = _Packer(elf, path.stem)
+            packer.lay_out()
+            packer.relocate()
+            packer.describe()
+            return packer.image
+    except ELFError as problem:
+        raise KbridgeError(f"{path}: damaged object: {problem}") from problem
+    except OSError as problem:
+        raise KbridgeError(f"cannot read {path}: {problem.strerror}") from problem

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads from a kmod object's DWARF how its external functions are called.
+
+A gate carries integer and pointer words only, so what matters of a prototype is how many words
+travel on the stack, and whether anything else is in it.  Not for the app's side: that is C.
+
+Source: System V psABI for x86-64, 3.2.3 (parameter passing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from elftools.elf.elffile import ELFFile
+
+_REGISTERS = 6
+_TRANSPARENT = {
+    "DW_TAG_typedef",
+    "DW_TAG_const_type",
+    "DW_TAG_volatile_type",
+    "DW_TAG_restrict_type",
+    "DW_TAG_atomic_type",
+}
+_POINTERS = {"DW_TAG_pointer_type", "DW_TAG_reference_type"}
+_AGGREGATES = {"DW_TAG_structure_type", "DW_TAG_union_type", "DW_TAG_class_type"}
+_FLOATS = {3, 4}  # DW_ATE_complex_float, DW_ATE_float
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """How a function is called; `problem` says why no gate can carry it."""
+
+    name: str
+    file: str
+    line: int
+    stack_words: int
+    problem: str | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class _Unsupported(Exception):
+    """A parameter or result that is neither integer nor pointer words."""
+
+
+def read(elf: ELFFile, names: Collection[str]) -> dict[str, Prototype]:
+    """The prototypes of the functions `names` that the object defines, by name.
+
+    A name that the debug information does not describe (assembly, say) is not in the result.
+    """
+    if not elf.has_dwarf_info():
+        return {}
+    found: dict[str, Prototype] = {}
+    for unit in elf.get_dwarf_info().iter_CUs():
+        top = unit.get_top_DIE()
+        for die in top.iter_children():
+            if die.tag != "DW_TAG_subprogram" or "DW_AT_declaration" in die.attributes:
+                continue
+            name = _name(die)
+            if name in names and name not in found:
+                found[name] = _prototype(die, name)
+    return found
+
+
+def _name(die: Any) -> str:
+    attribute = die.attributes.get("DW_AT_name")
+    return attribute.value.decode(errors="replace") if attribute else ""
+
+
+def _file(die: Any) -> str:
+    top = die.cu.get_top_DIE()
+    unit = _name(top)
+    index = die.attributes.get("DW_AT_decl_file")
+    program = die.cu.dwarfinfo.line_program_for_CU(die.cu)
+    if index is None or program is None:
+        return unit
+    entries = program["file_entry"]
+    at = index.value if program["version"] >= 5 else index.value - 1
+    if not 0 <= at < len(entries):
+        return unit
+    file = entries[at].name
+    text = file.decode(errors="replace") if isinstance(file, bytes) else str(file)
+    return unit if unit.endswith("/" + text) else text
+
+
+def _prototype(die: Any, name: str) -> Prototype:
+    line = die.attributes.get("DW_AT_decl_line")
+    where = (_file(die), line.value if line else 0)
+    try:
+        _check_result(_type(die))
+        return Prototype(name, *where, _stack_words(die))
+    except _Unsupported as problem:
+        return Prototype(name, *where, 0, str(problem))
+
+
+def _parameters(die: Any) -> Iterator[Any]:
+    for child in die.iter_children():
+        if child.tag == "DW_TAG_unspecified_parameters":
+            raise _Unsupported("it is variadic")
+        if child.tag == "DW_TAG_formal_parameter":
+            yield child
+
+
+def _type(die: Any) -> Any:
+    """The type of a DIE behind typedefs and qualifiers, None for void."""
+    while "DW_AT_type" in die.attributes:
+        die = die.get_DIE_from_attribute("DW_AT_type")
+        if die.tag not in _TRANSPARENT:
+            return die
+    return None
+
+
+def _has_float(kind: Any) -> bool:
+    if kind is None:
+        return False
+    if kind.tag == "DW_TAG_base_type":
+        return kind.attributes["DW_AT_encoding"].value in _FLOATS
+    if kind.tag in _AGGREGATES:
+        members = (child for child in kind.iter_children() if child.tag == "DW_TAG_member")
+        return any(_has_float(_type(member)) for member in members)
+    if kind.tag == "DW_TAG_array_type":
+        return "DW_AT_GNU_vector" in kind.attributes or _has_float(_type(kind))
+    return False
+
+
+def _size(kind: Any) -> int:
+    if kind is None or kind.tag in _POINTERS:
+        return 8
+    size = kind.attributes.get("DW_AT_byte_size")
+    return size.value if size else 8
+
+
+def _check_result(kind: Any) -> None:
+    if _has_float(kind):
+        raise _Unsupported("it returns floating point")
+    if kind is not None and kind.tag in _AGGREGATES and _size(kind) > 16:
+        raise _Unsupported("it returns a structure in memory")
+
+
+def _stack_words(die: Any) -> int:
+    """Words that the caller puts on the stack: those the six registers have no room for."""
+    free, stack = _REGISTERS, 0
+    for parameter in _parameters(die):
+        kind = _type(parameter)
+        if _has_float(kind):
+            raise _Unsupported("it takes floating point")
+        words = (_size(kind) + 7) // 8
+        in_memory = kind is not None and kind.tag in _AGGREGATES and words > 2
+        if in_memory or words > free:
+            if not in_memory and words > 1 and stack % 2 and _alignment(kind) > 8:
+                stack += 1
+            stack += words
+        else:
+            free -= words
+    return stack
+
+
+def _alignment(kind: Any) -> int:
+    """16 for __int128, the only integer that the stack area aligns to more than a word."""
+    return 16 if kind.tag == "DW_TAG_base_type" and _size(kind) == 16 else 8

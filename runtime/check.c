@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The start-up check: kernel release, build ID, and that every kernel symbol was found. */
+#include <elf.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include "internal.h"
+
+#define NOTES "/sys/kernel/notes"
+#define REBUILD "build it again for this kernel, or boot the other with kbridge run"
+
+static size_t align4(size_t size)
+{
+	return (size + 3) & ~(size_t)3;
+}
+
+/* The GNU build ID among ELF notes, in hex; the kernel shows its .notes section as it is. */
+static int find_build_id(const unsigned char *notes, size_t size, char *hex, size_t room)
+{
+	static const char digits[] = "0123456789abcdef";
+	Elf64_Nhdr note;
+	size_t at = 0;
+
+	while (at + sizeof(note) <= size) {
+		size_t name = at + sizeof(note), value, k;
+
+		memcpy(&note, notes + at, sizeof(note));
+		value = name + align4(note.n_namesz);
+		at = value + align4(note.n_descsz);
+		if (at > size || 2 * note.n_descsz >= room)
+			return -1;
+		if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 ||
+		    memcmp(notes + name, "GNU", 4))
+			continue;
+		for (k = 0; k < note.n_descsz; k++) {
+			hex[2 * k] = digits[notes[value + k] >> 4];
+			hex[2 * k + 1] = digits[notes[value + k] & 15];
+		}
+		hex[2 * k] = 0;
+		return 0;
+	}
+	return -1;
+}
+
+static int running_build_id(char *hex, size_t room)
+{
+	unsigned char notes[4096];
+	ssize_t size;
+	int fd = open(NOTES, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	size = read(fd, notes, sizeof(notes));
+	close(fd);
+	return size < 0 ? -1 : find_build_id(notes, size, hex, room);
+}
+
+static void check_kernel(const struct kb_image *program)
+{
+	const char *name = program->image.name;
+	struct utsname kernel;
+	char build_id[129];
+
+	uname(&kernel);
+	if (strcmp(kernel.release, program->release))
+		kb_fail(name, "built for another kernel release than the running one: ",
+			program->release, REBUILD);
+	if (running_build_id(build_id, sizeof(build_id)))
+		kb_fail(name, "cannot tell the running kernel's build ID from ", NOTES,
+			"mount sysfs on /sys");
+	if (strcmp(build_id, program->build_id))
+		kb_fail(name, "built for another build of this kernel release: ",
+			program->build_id, REBUILD);
+}
+
+void kb_check(const struct kb_image *program)
+{
+	const __u64 *imports = (const __u64 *)program->image.imports;
+	const char *symbol = program->import_names;
+	__u32 k;
+
+	check_kernel(program);
+	for (k = 0; k < program->image.nimports; k++, symbol += strlen(symbol) + 1)
+		if (!imports[k] && symbol[0] != '?')
+			kb_fail(program->image.name, "the running kernel has no symbol ", symbol,
+				"if a module exports it, load that module first");
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Sets an image up at its first gate, and again when the program has closed all its files.
+ *
+ * The open file of /dev/kelevate is the instance: fork shares it, exec drops it, the last exit
+ * frees it.  The process also maps the instance over its own copy of the image, read-only; that
+ * mapping keeps the instance alive, and finds it again, when the file is gone.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "internal.h"
+
+#define DEVICE "/dev/kelevate"
+#define HIGH_FD 900 /* out of the way of programs that count on low numbers */
+
+/* Who holds a lock: after fork() the child must not wait for a thread that it does not have. */
+static unsigned long owner(void)
+{
+	return (unsigned long)getpid() << 32 | (unsigned int)gettid();
+}
+
+static void lock(struct kb_image *program)
+{
+	unsigned long me = owner(), seen = 0;
+
+	while (!__atomic_compare_exchange_n(&program->lock, &seen, me, 0, __ATOMIC_ACQUIRE,
+					    __ATOMIC_RELAXED)) {
+		if (seen == me) /* a signal handler's gate: the load itself has its own lock */
+			return;
+		if (seen >> 32 == me >> 32) {
+			sched_yield();
+			seen = 0;
+		}
+	}
+}
+
+static void unlock(struct kb_image *program)
+{
+	__atomic_store_n(&program->lock, 0, __ATOMIC_RELEASE);
+}
+
+static void open_device(struct kb_image *program)
+{
+	int low = open(DEVICE, O_RDWR | O_CLOEXEC), fd;
+
+	if (low < 0) {
+		const char *hint = "run it with kbridge run, or load the kelevate module";
+
+		if (errno == EPERM || errno == EACCES)
+			hint = "only holders of CAP_SYS_MODULE may elevate: run it as root";
+		kb_fail(program->image.name, "cannot open " DEVICE ": ", strerror(errno), hint);
+	}
+	fd = fcntl(low, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (fd < 0)
+		fd = low; /* RLIMIT_NOFILE is below: any number does */
+	else
+		close(low);
+	__atomic_store_n(&program->fd, fd, __ATOMIC_RELEASE);
+}
+
+static int load(struct kb_image *program)
+{
+	return ioctl(program->fd, KELEVATE_LOAD, &program->image) < 0 ? errno : 0;
+}
+
+/* The program closed every file: its mapping still knows the instance. */
+static int attach(struct kb_image *program)
+{
+	int fd = ioctl(program->fd, KELEVATE_ATTACH, program->image.content);
+
+	if (fd < 0)
+		return 0;
+	close(program->fd);
+	__atomic_store_n(&program->fd, fd, __ATOMIC_RELEASE);
+	return 1;
+}
+
+static void map(struct kb_image *program)
+{
+	void *image = (void *)(uintptr_t)program->image.content;
+
+	if (program->mapped)
+		return;
+	if (mmap(image, program->image.end, PROT_READ, MAP_SHARED | MAP_FIXED, program->fd, 0) ==
+	    MAP_FAILED)
+		kb_fail(program->image.name, "cannot map its kernel part: ", strerror(errno),
+			"report this: it should not happen");
+	program->mapped = 1;
+}
+
+static void set_up(struct kb_image *program)
+{
+	int error = program->fd < 0 ? EBADF : load(program);
+
+	if (error == EBADF || error == ENOTTY) { /* no file of ours, or no more */
+		open_device(program);
+		error = program->mapped && attach(program) ? 0 : load(program);
+	}
+	if (error == EPERM)
+		kb_fail(program->image.name, "may not load kernel code: ", strerror(error),
+			"it takes CAP_SYS_MODULE, no lockdown and kernel.modules_disabled=0");
+	if (error)
+		kb_fail(program->image.name, "cannot load its kernel part: ", strerror(error),
+			"the kernel log (dmesg) says more");
+	map(program);
+}
+
+void kb_first_gate(struct kb_image *program, long result)
+{
+	if (result == -EPERM)
+		kb_fail(program->image.name, "may not enter the kernel: ", strerror(EPERM),
+			"only holders of CAP_SYS_MODULE may elevate: run it as root");
+	if (result != -EBADF && result != -ENOTTY)
+		kb_fail(program->image.name, "a gate failed: ", strerror((int)-result),
+			"the kernel log (dmesg) says more");
+	lock(program);
+	set_up(program);
+	unlock(program);
+}
+
+void kb_register(struct kb_image *program)
+{
+	kb_check(program);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between libkbridge and the generated gates (templates/gates.S.j2); not for programs. */
+#ifndef KBRIDGE_IMAGE_H
+#define KBRIDGE_IMAGE_H
+
+#include <kelevate.h>
+
+struct kb_image {
+	long fd;		  /* of /dev/kelevate; gates read it; -1: none yet */
+	unsigned long lock;	  /* process and thread that sets the image up, 0: nobody */
+	long mapped;		  /* the process sees the instance's own pages */
+	const char *release;	  /* of the kernel that it was built for */
+	const char *build_id;	  /* of that kernel, in hex */
+	const char *import_names; /* NUL-terminated, in the order of the import words */
+	struct kelevate_image image;
+};
+
+/* Constructor: the kernel is the one that the image was built for, or the program ends here. */
+void kb_register(struct kb_image *program);
+
+/*
+ * A gate's call did not take place; `result` is what ioctl() returned (negative errno).  Sets up
+ * what was missing and returns, or ends the program with status 125 and one line on stderr.
+ */
+void kb_first_gate(struct kb_image *program, long result);
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef KBRIDGE_INTERNAL_H
+#define KBRIDGE_INTERNAL_H
+
+#include "image.h"
+
+/* error.c: "kbridge: error: NAME: WHATDETAIL", a hint, status 125 */
+_Noreturn void kb_fail(const char *name, const char *what, const char *detail, const char *hint);
+
+/* check.c: the running kernel is the image's, and every import word is filled, or kb_fail() */
+void kb_check(const struct kb_image *program);
+
+#endif
