@@ -243,6 +243,21 @@ def test_sudo_with_password_and_no_terminal(machine: Machine) -> None:
     assert "no terminal" in done.stderr
 
 
+def test_closed_stdin(machine: Machine) -> None:
+    machine.installed("gcc")
+    machine.fake("sudo", FAKES["sudo"])
+    words = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-c", DRIVER, "1000", "python"]
+    done = subprocess.run(
+        [*words, str(machine.root / "scripts/setup")],
+        env={**machine.env, "PASSWORD": "wanted"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no terminal" in done.stderr
+
+
 def test_without_apt_goes_on_with_a_warning(machine: Machine) -> None:
     (machine.folder / "bin/apt-get").unlink()
     done, _ = machine.setup()
