@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import settings
 
 from kbridge.kernels import target
+
+# Times are not tested, least of all on a busy machine.
+settings.register_profile("kbridge", settings(), deadline=None)
+settings.load_profile("kbridge")
 
 
 class Kbridge(Protocol):
