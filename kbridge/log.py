@@ -58,3 +58,8 @@ def error(problem: KbridgeError) -> None:
     _say(f"{_colour('1;31', 'kbridge: error:')} {problem.message}")
     if problem.hint:
         _say(f"{_colour('1', 'kbridge: hint:')} {problem.hint}")
+
+
+def passed_on(text: str) -> None:
+    """What a compiler printed, as it printed it."""
+    _say(text.rstrip("\n"))

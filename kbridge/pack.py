@@ -21,6 +21,7 @@ from elftools.elf.elffile import ELFFile
 
 from kbridge import lines, prototypes, sections
 from kbridge.errors import KbridgeError
+from kbridge.symbols.table import LINKER_ALIASES
 
 PAGE = 4096
 MAX_IMAGE = 64 << 20  # KELEVATE_MAX_IMAGE, bytes
@@ -37,10 +38,6 @@ _WIDTH = {R_64: 8, R_PC64: 8, R_PC32: 4, R_32: 4, R_32S: 4}
 _TYPE_NAMES = {
     3: "GOT32", 19: "TLSGD", 20: "TLSLD", 22: "GOTTPOFF", 23: "TPOFF32", 26: "GOTPC32",
 }  # fmt: skip
-
-# vmlinux.lds.S defines it as another name of pcpu_hot, and kallsyms does not list it
-ALIASES = {"const_pcpu_hot": "pcpu_hot"}
-
 
 class Record(NamedTuple):
     """One struct elf64_rela of the image."""
@@ -216,7 +213,7 @@ class _Packer:
         return lines.SourceLines(self.elf, self.name).at(section, offset)
 
     def _import(self, symbol: _Symbol, section: int, offset: int) -> int:
-        name = ALIASES.get(symbol.name, symbol.name)
+        name = LINKER_ALIASES.get(symbol.name, symbol.name)
         if name not in self.imports:
             self.imports[name] = SYM_IMPORT + len(self.imports)
             weak = symbol.bind == "STB_WEAK"

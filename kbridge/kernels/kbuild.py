@@ -23,7 +23,7 @@ from kbridge.errors import CommandError, KbridgeError
 from kbridge.kernels.target import KernelTarget
 
 _FORMAT = 3  # of the cache entries
-_MAKE_VARIABLES = ("ARCH", "CROSS_COMPILE", "LLVM", "CC", "LD")
+_MAKE_VARIABLES = ("ARCH", "CROSS_COMPILE", "LLVM")
 _PROBE = {
     "Makefile": "obj-m := kbridge_probe.o\nkbridge_probe-y := one.o two.o\n",
     "one.c": '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n',
@@ -55,7 +55,7 @@ class KbuildFlags:
 
 
 def make_variables() -> list[str]:
-    """The caller's ARCH, CROSS_COMPILE, LLVM, CC and LD as make arguments."""
+    """The caller's ARCH, CROSS_COMPILE and LLVM as make arguments."""
     return [f"{name}={os.environ[name]}" for name in _MAKE_VARIABLES if os.environ.get(name)]
 
 
@@ -75,7 +75,7 @@ def _cache_file(target: KernelTarget) -> Path:
 
 
 def _compilers() -> Iterable[Path]:
-    names = [os.environ.get("CC", ""), os.environ.get("CROSS_COMPILE", "") + "gcc", "gcc-12"]
+    names = [os.environ.get("CROSS_COMPILE", "") + "gcc", "gcc-12"]
     for name in names:
         found = shutil.which(name.split()[0]) if name.strip() else None
         if found:

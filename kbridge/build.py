@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From sources to a program: the stages in order.
+
+`kbridge build` runs build(); the SCons tool makes a node of each stage, with the same functions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kbridge import compile, gates, libkernel, link, log, pack, paths, proc, runtime
+from kbridge.errors import CommandError, KbridgeError, UsageError
+from kbridge.kernels import image as kernel_image
+from kbridge.kernels import kbuild
+from kbridge.kernels import target as kernel_target
+from kbridge.kernels.kbuild import KbuildFlags
+from kbridge.kernels.target import KernelTarget
+from kbridge.symbols import image as symbol_image
+from kbridge.symbols.table import AmbiguousSymbol, SymbolTable, UnknownSymbol
+
+_CXX = (".cc", ".cpp", ".cxx", ".C", ".c++")
+_SOURCES = (".c", ".s", ".S", *_CXX)
+_LINKABLE = (".o", ".a", ".so")
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What `kbridge build` is asked for; flag strings are already split into words."""
+
+    app: Sequence[Path]
+    kmod: Sequence[Path]
+    output: Path
+    shared: bool = False
+    code: str = "pic"
+    link: str = "libkernel"
+    include: Sequence[Path] = ()
+    kcflags: Sequence[str] = ()
+    cflags: Sequence[str] = ()
+    ldflags: Sequence[str] = ()
+    kernel: str | None = None
+    kdir: str | None = None
+
+
+@dataclass(frozen=True)
+class Kmod:
+    """The files that stand for a kmod in the link, and what the link has to know of it."""
+
+    assembly: Path
+    object: Path
+    kernel: Path  # link stub or linker script
+    description: Path
+
+    @classmethod
+    def files(cls, folder: Path, name: str, mode: str) -> Kmod:
+        base = folder / name
+        kernel = folder / libkernel.SONAME if mode == "libkernel" else folder / f"{name}.lds"
+        return cls(
+            base.with_name(f"{name}.kb.S"),
+            base.with_name(f"{name}.kb.o"),
+            kernel,
+            base.with_name(f"{name}.kb.json"),
+        )
+
+    @property
+    def binary(self) -> Path:
+        return self.assembly.with_name(self.assembly.name + ".bin")
+
+
+# -- what can be said before anything runs --
+
+
+def check_source(path: Path, what: str) -> None:
+    """A source must be a file that we may read."""
+    if not path.exists():
+        raise UsageError(f"{path}: no such {what} source", hint="check the path")
+    if not path.is_file():
+        raise UsageError(f"{path}: not a file, so not a {what} source")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{path}: may not be read", hint=f"chmod +r {shlex.quote(str(path))}")
+
+
+def check(request: BuildRequest) -> None:
+    """Raise UsageError for a request that cannot be right."""
+    if not request.kmod:
+        raise UsageError("no kmod source", hint="name the kernel-style source: --kmod FILE")
+    if not request.app and not request.shared:
+        raise UsageError(
+            "no app source", hint="name one, or make a library of the kmod alone with --shared"
+        )
+    for path in request.app:
+        check_source(path, "app")
+        check_app_kind(path)
+    for path in request.kmod:
+        check_source(path, "kmod")
+        check_kmod_kind(path)
+
+
+def check_app_kind(path: Path) -> None:
+    if path.suffix not in (*_SOURCES, *_LINKABLE):
+        raise UsageError(
+            f"{path}: not an app source (known: {' '.join((*_SOURCES, *_LINKABLE))})",
+            hint="compile it yourself and give its object",
+        )
+
+
+def check_kmod_kind(path: Path) -> None:
+    if path.suffix != ".c":
+        raise UsageError(f"{path}: not a kmod source: kernel code is C (.c)")
+
+
+# -- stages --
+
+
+def app_compiler(app: Sequence[Path]) -> list[str]:
+    """The compiler driver that links the app: C++ if one source is."""
+    if any(path.suffix in _CXX for path in app):
+        return shlex.split(os.environ.get("CXX", "g++"))
+    return shlex.split(os.environ.get("CC", "gcc"))
+
+
+def app_command(
+    source: Path, output: Path, *, shared: bool, cflags: Sequence[str], include: Sequence[Path]
+) -> list[str]:
+    """The command that compiles one app source; it also leaves OUTPUT.d for make and SCons."""
+    includes = [f"-I{folder}" for folder in (*include, runtime.include_folders()[0])]
+    pic = ["-fPIC"] if shared else []
+    depend = ["-MMD", "-MF", str(output.with_suffix(".d")), "-MT", str(output)]
+    flags = ["-O2", "-g", *pic, *includes, *cflags, *depend]
+    return [*app_compiler([source]), *flags, "-c", "-o", str(output), str(source)]
+
+
+def kernel_symbols(target: KernelTarget) -> SymbolTable:
+    """Every symbol of the target's kernel image, at slide 0 (found, or fetched, then cached)."""
+    return symbol_image.cached(kernel_image.find(target.release).vmlinuz)
+
+
+def _addresses(image: pack.Image, table: SymbolTable, joined: Path) -> dict[str, tuple[int, bool]]:
+    """Each import's address and whether it is a function; the error names the source line."""
+    found = {}
+    for entry in image.imports:
+        try:
+            symbol = table.resolve(entry.name)
+            found[entry.name] = (symbol.address, symbol.is_function)
+        except (UnknownSymbol, AmbiguousSymbol) as problem:
+            if entry.weak and isinstance(problem, UnknownSymbol):
+                found[entry.name] = (0, False)
+                continue
+            where = _locate(joined, entry)
+            raise KbridgeError(f"{where}: {problem.message}", hint=problem.hint) from problem
+    return found
+
+
+def _locate(joined: Path, entry: pack.Import) -> str:
+    from kbridge import lines
+
+    return lines.locate(joined, entry.section, entry.offset)
+
+
+def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: str) -> None:
+    """From the joined kmod object: image, gates, and what binds its kernel names."""
+    image = pack.pack(joined)
+    table = kernel_symbols(target)
+    addresses = _addresses(image, table, joined)
+    text = table.resolve("_text").address if mode == "script" else 0
+    if mode == "script":
+        values = {symbol: address for symbol, (address, _) in addresses.items()}
+        paths.write_atomically(files.kernel, link.script(values))
+    else:
+        kinds = {symbol: function for symbol, (_, function) in addresses.items()}
+        libkernel.write_stub(
+            kinds, files.kernel, release=table.release, build_id=table.build_id
+        )
+    binding = gates.Binding(table.release, table.build_id, text)
+    gates.write(image, compile.module_name(name), binding, files.assembly)
+    description = {
+        "gates": [gate.name for gate in image.gates],
+        "no_gate": image.no_gate,
+        "imports": [entry.name for entry in image.imports],
+        "addresses": [addresses[e.name][0] for e in image.imports] if mode == "script" else [],
+        "image_size": image.end,
+    }
+    paths.write_atomically(files.description, json.dumps(description, indent=1) + "\n")
+
+
+def before_link(files: Kmod, objects: Mapping[Path, str]) -> None:
+    """Refuse an app that names a kmod function or variable that has no gate."""
+    link.check_app(objects, json.loads(files.description.read_text())["no_gate"])
+
+
+def after_link(files: Kmod, output: Path) -> None:
+    """Read the linked file back and compare it with the kmod."""
+    known = json.loads(files.description.read_text())
+    with files.binary.open("rb") as stream:
+        image = stream.read(known["image_size"])
+    link.verify(output, known["imports"], image, known["addresses"])
+
+
+def link_error(files: Kmod, problem: CommandError) -> CommandError:
+    return link.explain(problem, json.loads(files.description.read_text())["gates"])
+
+
+# -- the whole way --
+
+
+@dataclass
+class _Run:
+    request: BuildRequest
+    target: KernelTarget
+    flags: KbuildFlags
+    folder: Path
+    module: str
+    names: set[str] = field(default_factory=set)
+
+    def stem(self, path: Path) -> str:
+        """An object name of its own, also for a/x.c beside b/x.c."""
+        stem = path.stem
+        while stem in self.names:
+            stem += "_"
+        self.names.add(stem)
+        return stem
+
+    def warn(self, result: proc.Result) -> None:
+        if result.stderr.strip():
+            log.passed_on(result.stderr)
+
+    def kmod_object(self, source: Path) -> Path:
+        request = self.request
+        steps = compile.source_steps(
+            self.flags,
+            source,
+            self.folder,
+            module=self.module,
+            code=request.code,
+            include=request.include,
+            extra=request.kcflags,
+            stem=f"{self.stem(source)}.kmod",
+        )
+        for command in steps.commands:
+            try:
+                self.warn(proc.run(command, env=compile.OBJTOOL_ENVIRONMENT))
+            except CommandError as problem:
+                raise compile.explain(problem, source) from problem
+        return steps.object
+
+    def app_object(self, source: Path) -> Path:
+        if source.suffix in _LINKABLE:
+            return source
+        request = self.request
+        output = self.folder / f"{self.stem(source)}.o"
+        command = app_command(
+            source,
+            output,
+            shared=request.shared,
+            cflags=request.cflags,
+            include=request.include,
+        )
+        try:
+            self.warn(proc.run(command))
+        except CommandError as problem:
+            if problem.stderr:
+                problem.message = f"{source}: does not compile"
+            raise
+        return output
+
+    def link(self, files: Kmod, objects: Mapping[Path, str]) -> Path:
+        request = self.request
+        before_link(files, objects)
+        output = self.folder / "linked"
+        command = link.command(
+            app_compiler(request.app),
+            [*objects, files.object],
+            files.kernel,
+            runtime.library(),
+            output,
+            shared=request.shared,
+            mode=request.link,
+            ldflags=request.ldflags,
+        )
+        try:
+            self.warn(proc.run(command))
+        except CommandError as problem:
+            raise link_error(files, problem) from problem
+        after_link(files, output)
+        return output
+
+
+def _reserve(output: Path) -> Path:
+    """A temporary file beside the output: says at once when the folder cannot be written."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+        os.close(handle)
+    except OSError as problem:
+        raise KbridgeError(
+            f"cannot write {output}: {problem.strerror}", hint="choose another output with -o"
+        ) from problem
+    return Path(name)
+
+
+def build(request: BuildRequest) -> Path:
+    """Build the program or library, whole or not at all, and return its path."""
+    check(request)
+    if request.output.is_dir():
+        raise UsageError(f"{request.output}: is a folder", hint="give -o the path of a file")
+    target = kernel_target.find(request.kernel, request.kdir)
+    reserved = _reserve(request.output)
+    try:
+        flags = kbuild.flags(target)
+        with paths.scratch("kbridge-build-") as folder:
+            name = request.output.stem
+            run = _Run(request, target, flags, folder, compile.module_name(name))
+            objects = [run.kmod_object(source) for source in request.kmod]
+            joined = folder / "joined.o"
+            for command in compile.join_steps(flags, objects, joined):
+                run.warn(proc.run(command, env=compile.OBJTOOL_ENVIRONMENT))
+            files = Kmod.files(folder, "kmod", request.link)
+            generate(joined, files, name, target, request.link)
+            proc.run(gates.assemble_command(files.assembly, files.object))
+            app = {run.app_object(source): str(source) for source in request.app}
+            linked = run.link(files, app)
+            _install(linked, reserved, request.output)
+    finally:
+        reserved.unlink(missing_ok=True)
+    log.info(f"built {request.output} for kernel {target.release}")
+    return request.output
+
+
+def _install(linked: Path, reserved: Path, output: Path) -> None:
+    try:
+        shutil.copyfile(linked, reserved)
+        mask = os.umask(0)
+        os.umask(mask)
+        reserved.chmod(0o777 & ~mask)
+        reserved.replace(output)
+    except OSError as problem:
+        raise KbridgeError(f"cannot write {output}: {problem.strerror}") from problem
