@@ -36,6 +36,7 @@ _INDEX_SIZE = 256 * 2
 _MARKER_EVERY = 256  # symbols
 _FEWEST, _MOST = 256, 1 << 22  # symbols of a kernel
 _NAMES_REACH = 32 << 20  # bytes before the token table in which the names lie
+_TOP = 1 << 64
 _TYPES = frozenset(b"aAbBcCdDgGiIrRsStTuUvVwW?".decode())
 
 
@@ -167,7 +168,8 @@ def _find_names(image: bytes, tokens: _Tokens) -> _Names | None:
 
 def _plausible(addresses: Addresses, segments: Sequence[Segment]) -> bool:
     """In order, and each inside the kernel or (per-CPU offsets) inside the segment at 0."""
-    kernel = [one for one in segments if one.address >= KERNEL_BASE]
+    # The top of the address space bounds what a damaged header may claim.
+    kernel = [one for one in segments if KERNEL_BASE <= one.address < _TOP - one.memory_size]
     if not kernel or bool((addresses[1:] < addresses[:-1]).any()):
         return False
     low = min(one.address for one in kernel)
@@ -214,7 +216,7 @@ def _place_relative(
     for one in segments:
         if one.offset <= offsets_at < one.offset + one.file_size:
             first = one.address + offsets_at - one.offset
-            places = np.uint64(first) + np.arange(count, dtype=np.uint64) * np.uint64(4)
+            places = np.uint64(first % _TOP) + np.arange(count, dtype=np.uint64) * np.uint64(4)
             offsets = np.frombuffer(image, "<i4", count, offsets_at).astype(np.int64)
             return places + offsets.view(np.uint64)
     return None
@@ -231,9 +233,10 @@ def _find_addresses(
     after = _aligned(tokens.index + _INDEX_SIZE)
     before = names.count_at - 8 - size
     for addresses in (
-        _place_relative(image, after, count, segments),
         _relative(image, after, after + size, count),
         _relative(image, before, before + size, count),
+        # The last, because it has no base that would have to look like one.
+        _place_relative(image, after, count, segments),
     ):
         if addresses is not None and _plausible(addresses, segments):
             return addresses
