@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Symbols of real kernel images, and the kernel's own scripts/kallsyms as the oracle."""
+
+from __future__ import annotations
+
+import random
+import re
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from kbridge import libkernel, paths, proc
+from kbridge.symbols import image, tables
+from kbridge.symbols.table import Symbol
+
+BASE = 0xFFFFFFFF81000000
+
+
+@pytest.fixture
+def images() -> list[Path]:
+    """Every kernel image at hand: the machine's own and those that kbridge has fetched."""
+    fetched = paths.cache("images").glob("*/boot/vmlinuz-*")
+    found = sorted([*Path("/boot").glob("vmlinuz-*"), *fetched])
+    assert found, "no kernel image in /boot, and none fetched"
+    return found
+
+
+def test_every_image(images: list[Path], tmp_path: Path) -> None:
+    for vmlinuz in images:
+        table = image.read(vmlinuz)
+        assert table.release == vmlinuz.name.removeprefix("vmlinuz-")
+        assert re.fullmatch("[0-9a-f]{40}", table.build_id)
+        assert len(table.symbols) > 80_000
+        for name in ("_stext", "_printk", "init_task"):
+            assert table.resolve(name).address >= BASE
+        per_cpu = table.find("pcpu_hot") or table.find("current_task")
+        assert [one.type for one in per_cpu] == ["A"]
+        assert list(table.symbols) == sorted(table.symbols, key=lambda one: one.address)
+        assert image.cached(vmlinuz) == table
+        assert image.cached(vmlinuz) == table
+
+        libkernel.write_runtime(table, tmp_path / "libkernel.so")  # reads itself back
+        listing = proc.run(["nm", "-D", tmp_path / "libkernel.so"]).stdout
+        assert f"{table.resolve('_printk').address:016x} A _printk@LINUX_KERNEL\n" in listing
+
+
+def test_a_cached_table_loads_quickly(images: list[Path]) -> None:
+    for vmlinuz in images:
+        image.cached(vmlinuz)
+        started = time.process_time()
+        image.cached(vmlinuz)
+        assert time.process_time() - started < 1  # 0.05 to 0.1 s; wide for a loaded machine
+
+
+def oracle_input() -> tuple[str, list[Symbol]]:
+    """What `nm -n vmlinux` might print, and the symbols that kallsyms must hold for it."""
+    source = random.Random(3)
+    parts = ("alloc", "page", "_irq", "get_", ".cold", "0x12345678", "9", "__pfx_", "task")
+    rows = [(0, "D", "__per_cpu_start"), (0x400, "d", "some_counter")]
+    rows += [(0x1000, "D", "__per_cpu_end"), (BASE, "T", "_text"), (BASE, "T", "_stext")]
+    for number in range(2000):
+        name = "".join(source.choices(parts, k=4)) + str(number)
+        rows.append((BASE + 0x1000 + 16 * number, source.choice("tTdDrB"), name))
+    text = "".join(f"{address:016x} {letter} {name}\n" for address, letter, name in rows)
+    # Per-CPU variables become type A, static or not: make_percpus_absolute().
+    return text, [
+        Symbol(address, "A" if address < BASE else letter, name) for address, letter, name in rows
+    ]
+
+
+def assembled(source: str, folder: Path) -> bytes:
+    """The content of .rodata with the tables, linked where kallsyms believes to be."""
+    (folder / "tables.S").write_text(source)
+    (folder / "asm").mkdir(exist_ok=True)
+    (folder / "asm/bitsperlong.h").write_text("#define BITS_PER_LONG 64\n")
+    include = ["-I", str(folder), "-Wl,--defsym,_text=0xffffffff81000000"]
+    script = ["-nostdlib", "-static", "-Wl,-Ttext-segment=0x400000", "-Wl,--build-id=none"]
+    linked = folder / "tables"
+    proc.run(["gcc", *include, *script, folder / "tables.S", "-o", linked])
+    proc.run(["objcopy", "-O", "binary", "-j", ".rodata", linked, folder / "rodata"])
+    return (folder / "rodata").read_bytes()
+
+
+SCRIPTS = sorted(Path("/usr/lib").glob("linux-kbuild-*/scripts/kallsyms"))
+
+
+def test_there_is_an_oracle() -> None:
+    assert SCRIPTS, "no linux-kbuild package: the kernel headers need it"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.parts[3])
+def test_the_kernels_own_encoder(script: Path, tmp_path: Path) -> None:
+    text, symbols = oracle_input()
+    (tmp_path / "map").write_text(text)
+    options = ["--all-symbols", "--absolute-percpu"]
+    if "base-relative" in proc.run([script], check=False).stderr:
+        options.append("--base-relative")  # newer ones know no other form
+    source = proc.run([script, *options, tmp_path / "map"]).stdout
+    data = struct.pack("<Q", 0) * 8 + assembled(source, tmp_path)
+    segments = [tables.Segment(BASE, 1 << 21, 0, len(data)), tables.Segment(0, 0x1000, 0, 0)]
+    assert tables.decode(data, segments, "oracle") == symbols

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""bzImages of every packing unpack; anything else is a clear error."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import struct
+from collections.abc import Callable
+
+import lz4.block
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kbridge.errors import KbridgeError
+from kbridge.symbols.unpack import unpack
+
+KERNEL = b"\x7fELF" + bytes(range(256)) * 400
+
+
+def lz4_legacy(data: bytes) -> bytes:
+    """As `lz4 -l` writes it, in blocks of at most 8 MiB; small ones here, two frames."""
+    packed = b""
+    for start in range(0, len(data), 50_000):
+        if start in (0, 100_000):
+            packed += struct.pack("<I", 0x184C2102)
+        block = lz4.block.compress(data[start : start + 50_000], store_size=False)
+        packed += struct.pack("<I", len(block)) + block
+    return packed
+
+
+def zstd_stream(data: bytes) -> bytes:
+    """As from a pipe: the frame does not tell the size."""
+    return zstandard.ZstdCompressor(write_content_size=False).compress(data)
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "lz4": lz4_legacy,
+    "zstd": zstd_stream,
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+    "bzip2": bz2.compress,
+}
+
+
+def payload(method: str, data: bytes) -> bytes:
+    packed = PACKERS[method](data)
+    return packed if method == "gzip" else packed + struct.pack("<I", len(data))
+
+
+def bzimage(packed: bytes, *, protocol: int = 0x20F, flags: int = 1) -> bytes:
+    """A setup part of two sectors, then some loader code, then the payload."""
+    setup = bytearray(3 * 512)
+    setup[0x1F1] = 2
+    setup[0x1FE:0x200] = b"\x55\xaa"
+    setup[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", setup, 0x206, protocol)
+    struct.pack_into("<H", setup, 0x236, flags)
+    struct.pack_into("<II", setup, 0x248, 100, len(packed))
+    return bytes(setup) + bytes(100) + packed + bytes(64)
+
+
+@pytest.mark.parametrize("method", PACKERS)
+def test_unpack(method: str) -> None:
+    assert unpack(bzimage(payload(method, KERNEL)), "vmlinuz") == KERNEL
+
+
+@pytest.mark.parametrize("method", PACKERS)
+def test_wrong_length_trailer(method: str) -> None:
+    image = payload(method, KERNEL)[:-4] + struct.pack("<I", len(KERNEL) - 1)
+    with pytest.raises(KbridgeError, match="damaged"):
+        unpack(bzimage(image), "vmlinuz")
+
+
+@pytest.mark.parametrize("method", PACKERS)
+def test_truncated_payload(method: str) -> None:
+    packed = payload(method, KERNEL)
+    with pytest.raises(KbridgeError, match="damaged"):
+        unpack(bzimage(packed[: len(packed) // 2] + packed[-4:]), "vmlinuz")
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(PACKERS)), st.integers(0), st.integers(1, 255))
+def test_damaged_byte(method: str, place: int, change: int) -> None:
+    packed = bytearray(payload(method, KERNEL))
+    packed[place % len(packed)] ^= change
+    with contextlib.suppress(KbridgeError):
+        # No checksum in some formats: a literal may change, the length may not.
+        assert len(unpack(bzimage(bytes(packed)), "vmlinuz")) == len(KERNEL)
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes(data: bytes) -> None:
+    with pytest.raises(KbridgeError, match="vmlinuz"):
+        unpack(data, "vmlinuz")
+
+
+@given(st.sampled_from([b"\x02\x21\x4c\x18", b"\x28\xb5\x2f\xfd", b"BZh9", b""]), st.binary())
+def test_any_payload(magic: bytes, data: bytes) -> None:
+    with pytest.raises(KbridgeError, match="vmlinuz"):
+        unpack(bzimage(magic + data), "vmlinuz")
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (b"", "no bzImage setup header"),
+        (bytes(0x38) + b"ARM\x64" + bytes(2000), "arm64"),
+        (gzip.compress(b"x" * 5000), "a gzip file"),
+        (b"MZ\0\0zimg" + bytes(2000), "zboot"),
+        (bzimage(b"\x89LZO" + bytes(50)), "packed with LZO"),
+        (bzimage(b"????" + bytes(50)), "unknown method"),
+        (bzimage(payload("gzip", KERNEL), flags=0), "32-bit"),
+        (bzimage(payload("gzip", KERNEL), protocol=0x207), "too old"),
+        (bzimage(payload("gzip", KERNEL))[:-200], "cut off"),
+        (bzimage(payload("gzip", b"no ELF file at all")), "damaged"),
+        (bzimage(payload("xz", KERNEL)[:-4] + b"\xff" * 4), "damaged"),
+    ],
+)
+def test_says_what_is_wrong(image: bytes, says: str) -> None:
+    with pytest.raises(KbridgeError, match=says) as caught:
+        unpack(image, "/boot/vmlinuz")
+    assert caught.value.message.startswith("/boot/vmlinuz: ")
