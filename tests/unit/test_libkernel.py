@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -141,8 +142,8 @@ def test_a_wrong_byte_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     write = elfwrite.shared_object
     good = struct.pack("<Q", TEXT + 0x500)
 
-    def wrong(*args: object, **how: object) -> bytes:
-        return write(*args, **how).replace(good, struct.pack("<Q", TEXT + 0x501))  # type: ignore[arg-type]
+    def wrong(*args: Any, **how: Any) -> bytes:
+        return write(*args, **how).replace(good, struct.pack("<Q", TEXT + 0x501))
 
     monkeypatch.setattr(elfwrite, "shared_object", wrong)
     with pytest.raises(KbridgeError, match="init_task"):
