@@ -104,6 +104,7 @@ def write(image: Image, name: str, binding: Binding, output: Path) -> None:
         loader=jinja2.FileSystemLoader(paths.source("templates")),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
+        keep_trailing_newline=True,
     )
     included = output.with_name(output.name + ".bin")
     text = environment.get_template("gates.S.j2").render(

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from kbridge import compile, gates, libkernel, link, log, pack, paths, proc, runtime
 from kbridge.errors import CommandError, KbridgeError, UsageError
-from kbridge.kernels import image as kernel_image
 from kbridge.kernels import kbuild
 from kbridge.kernels import target as kernel_target
 from kbridge.kernels.kbuild import KbuildFlags
@@ -27,7 +26,7 @@ from kbridge.symbols.table import AmbiguousSymbol, SymbolTable, UnknownSymbol
 
 _CXX = (".cc", ".cpp", ".cxx", ".C", ".c++")
 _SOURCES = (".c", ".s", ".S", *_CXX)
-_LINKABLE = (".o", ".a", ".so")
+LINKABLE = (".o", ".a", ".so")
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,9 @@ def check(request: BuildRequest) -> None:
 
 
 def check_app_kind(path: Path) -> None:
-    if path.suffix not in (*_SOURCES, *_LINKABLE):
+    if path.suffix not in (*_SOURCES, *LINKABLE):
         raise UsageError(
-            f"{path}: not an app source (known: {' '.join((*_SOURCES, *_LINKABLE))})",
+            f"{path}: not an app source (known: {' '.join((*_SOURCES, *LINKABLE))})",
             hint="compile it yourself and give its object",
         )
 
@@ -138,6 +137,8 @@ def app_command(
 
 def kernel_symbols(target: KernelTarget) -> SymbolTable:
     """Every symbol of the target's kernel image, at slide 0 (found, or fetched, then cached)."""
+    from kbridge.kernels import image as kernel_image
+
     return symbol_image.cached(kernel_image.find(target.release).vmlinuz)
 
 
@@ -250,7 +251,7 @@ class _Run:
         return steps.object
 
     def app_object(self, source: Path) -> Path:
-        if source.suffix in _LINKABLE:
+        if source.suffix in LINKABLE:
             return source
         request = self.request
         output = self.folder / f"{self.stem(source)}.o"

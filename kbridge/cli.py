@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The `kbridge` command: arguments to requests, errors to lines and exit statuses.
+
+Imports of verbs are inside the functions that call them, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kbridge import __version__, log, options
+from kbridge.errors import EXIT_FAILED, KbridgeError, UsageError
+
+EXIT_RUN_FAILED = 125  # of `kbridge run`: its own failure, since lower ones are the program's
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"see {self.prog} --help")
+
+
+def _at_least_1(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"{text!r}: {problem}") from problem
+
+
+def _add_option(parser: argparse.ArgumentParser, option: options.Option) -> None:
+    how: dict[str, Any] = {"dest": option.name.replace("-", "_"), "help": option.help}
+    if option.kind == "flag":
+        how["action"] = "store_true"
+    else:
+        how["default"] = option.default
+        how["metavar"] = option.metavar or None
+        if option.choices:
+            how["choices"] = option.choices
+        if option.kind == "list":
+            how.update(action="append", default=[])
+        elif option.kind == "int":
+            how["type"] = _at_least_1
+        elif option.kind == "words":
+            how.update(type=_words, default=[])
+        elif option.kind == "path":
+            how["type"] = Path
+    if option.default is not None:
+        how["help"] += f" (default: {option.default})"
+    parser.add_argument(*option.flags, **how)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="kbridge",
+        description="Link ordinary programs against the Linux kernel.",
+        epilog="kbridge VERB --help says more about each.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"kbridge {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    for verb in options.VERBS:
+        sub = verbs.add_parser(
+            verb.name,
+            help=verb.help,
+            description=verb.help[0].upper() + verb.help[1:] + ".",
+            epilog=f"example: {verb.example}",
+            allow_abbrev=False,
+        )
+        for option in options.of_verb(verb.name):
+            _add_option(sub, option)
+        if verb.name == "build":
+            sub.add_argument("app", nargs="*", type=Path, metavar="APP", help="app source")
+        elif verb.name == "run":
+            sub.add_argument("program", metavar="PROG", help="a program of this machine")
+            sub.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its words")
+    return parser
+
+
+def _build(args: argparse.Namespace) -> int:
+    from kbridge.verbs import build
+
+    if args.output is None:
+        raise UsageError("no output", hint="say what to write: -o FILE")
+    request = build.BuildRequest(
+        app=args.app,
+        kmod=[Path(file) for file in args.kmod],
+        output=args.output,
+        shared=args.shared,
+        code=args.code,
+        link=args.link,
+        include=[Path(folder) for folder in args.include],
+        kcflags=args.kcflags,
+        cflags=args.cflags,
+        ldflags=args.ldflags,
+        kernel=args.kernel,
+        kdir=args.kdir,
+    )
+    build.build(request)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from kbridge.verbs import run
+
+    request = run.RunRequest(
+        program=args.program,
+        args=args.args,
+        kernel=args.kernel,
+        cpus=args.cpus,
+        memory=args.memory,
+        timeout=args.timeout,
+        append=shlex.join(args.append),
+        files=args.file,
+        fresh=args.fresh,
+        verbose=args.verbose,
+        dry_run=args.dry_run,
+    )
+    return run.run(request)
+
+
+def _gen_libkernel(args: argparse.Namespace) -> int:
+    from kbridge.kernels import target
+    from kbridge.verbs import gen_libkernel
+
+    if args.libkernel is None:
+        raise UsageError("no output", hint="say what to write: -o libkernel.so")
+    gen_libkernel.generate(target.find(args.kernel, args.kdir), args.libkernel)
+    return 0
+
+
+def _kelevate(args: argparse.Namespace) -> int:
+    from kbridge import kelevate
+    from kbridge.kernels import target
+
+    print(kelevate.module(target.find(args.kernel, args.kdir)))
+    return 0
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "build": _build,
+    "run": _run,
+    "gen-libkernel": _gen_libkernel,
+    "kelevate": _kelevate,
+}
+
+
+def _nearer(problem: UsageError, argv: Sequence[str]) -> UsageError:
+    """Name the option or verb that a mistyped one is near to."""
+    verbs = [verb.name for verb in options.VERBS]
+    known = [*verbs, "--help", "--version"]
+    for verb in verbs:
+        if verb in argv:
+            known = [flag for option in options.of_verb(verb) for flag in option.flags]
+            break
+    for word in argv:
+        bare = word.split("=")[0]
+        if bare in problem.message and bare not in known:
+            near = options.nearest(bare, known)
+            if near:
+                problem.hint = f"did you mean {near}?"
+    return problem
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    parser = _parser()
+    try:
+        args = parser.parse_args(argv)
+    except UsageError as problem:
+        raise _nearer(problem, argv) from problem
+    if args.verb is None:
+        parser.print_help(sys.stderr)
+        raise UsageError("no verb given", hint=f"one of: {', '.join(_ACTIONS)}")
+    log.set_verbosity(1 if args.verbose else -1 if args.quiet else 0)
+    return _ACTIONS[args.verb](args)
+
+
+def _status(problem: KbridgeError, running: bool) -> int:
+    """`kbridge run` leaves the low statuses to the program."""
+    return problem.status if not running or problem.status >= EXIT_RUN_FAILED - 2 else EXIT_RUN_FAILED
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived: unwind, so that temporary files go, as for Ctrl-C."""
+
+
+def _on_terminate(_number: int, _frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def _end_by(number: int) -> int:
+    """End as a program ends that the signal ended, so that a calling shell knows."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return 128 + number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status.  Nothing that the library raises gets past this."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    running = bool(words) and words[0] == "run"
+    signal.signal(signal.SIGTERM, _on_terminate)
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
+    except KbridgeError as problem:
+        log.error(problem)
+        return _status(problem, running)
+    except KeyboardInterrupt:
+        return _end_by(signal.SIGINT)
+    except _Terminated:
+        return _end_by(signal.SIGTERM)
+    except BrokenPipeError:
+        # whoever read our output has gone: nothing more to say to them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        log.error(KbridgeError(f"{where}{problem.strerror or problem}"))
+        return EXIT_RUN_FAILED if running else EXIT_FAILED

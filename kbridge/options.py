@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every option, declared once: the command line, SCons and their help texts read this table."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    `flags`: on the command line of `verbs`.  `variable`: on the command line of scons, '' for
+    none.  `kind`: str, path, int (at least 1), flag, list (may be given again; in SCons
+    separated by commas), words (one string, split as a shell would).
+    """
+
+    name: str
+    help: str
+    verbs: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    variable: str = ""
+    metavar: str = ""
+    kind: str = "str"
+    choices: tuple[str, ...] = ()
+    default: str | int | None = None
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A subcommand: what it does in a line, an example, and its arguments beside options."""
+
+    name: str
+    help: str
+    example: str
+
+
+VERBS = (
+    Verb(
+        "build",
+        "build a program or library of an app and a kmod",
+        "kbridge build myapp.c --kmod mydynpriv.c -o build/myapp",
+    ),
+    Verb(
+        "run",
+        "run a program where its kernel is: here, or in a throw-away virtual machine",
+        "kbridge run --cpus 2 build/myapp --an-option-of-myapp",
+    ),
+    Verb(
+        "gen-libkernel",
+        "write libkernel.so, every symbol of a kernel as a shared library",
+        "kbridge gen-libkernel --kernel 6.1.0-56-cloud-amd64 -o libkernel.so",
+    ),
+    Verb(
+        "kelevate",
+        "build the kelevate module for a kernel and print its path",
+        'insmod "$(kbridge kelevate)"',
+    ),
+)
+
+_TARGETED = ("build", "run", "gen-libkernel", "kelevate")
+
+OPTIONS = (
+    Option("app", "app sources (user headers)", variable="app", kind="list"),
+    Option(
+        "kmod",
+        "kernel-style source (kernel headers); may be given again",
+        ("build",),
+        ("--kmod",),
+        "kmod",
+        "FILE",
+        "list",
+    ),
+    Option("output", "the program or library to write", ("build",), ("-o",), "", "FILE", "path"),
+    Option("libkernel", "the file to write", ("gen-libkernel",), ("-o",), "", "FILE", "path"),
+    Option("name", "name of the program (default: that of the first source)", variable="name"),
+    Option("out", "folder to build in", variable="out", kind="path", default="build"),
+    Option(
+        "shared", "make a shared library", ("build",), ("--shared",), "shared", kind="flag"
+    ),
+    Option(
+        "code",
+        "code model of the kmod: pic recompiles it with -fPIC, kernel is Kbuild's own object",
+        ("build",),
+        ("--code",),
+        "code",
+        choices=("pic", "kernel"),
+        default="pic",
+    ),
+    Option(
+        "link",
+        "how kernel names are bound: libkernel.so at run time, or a linker script",
+        ("build",),
+        ("--link",),
+        "link",
+        choices=("libkernel", "script"),
+        default="libkernel",
+    ),
+    Option(
+        "include",
+        "folder with headers for app and kmod; may be given again",
+        ("build",),
+        ("-I",),
+        "",
+        "DIR",
+        "list",
+    ),
+    Option(
+        "kcflags", "more compiler flags for the kmod", ("build",), ("--kcflags",), "kcflags",
+        "FLAGS", "words",
+    ),
+    Option(
+        "cflags", "more compiler flags for the app", ("build",), ("--cflags",), "cflags",
+        "FLAGS", "words",
+    ),
+    Option(
+        "ldflags", "more flags for the link", ("build",), ("--ldflags",), "ldflags",
+        "FLAGS", "words",
+    ),
+    Option(
+        "kernel",
+        "kernel release, as uname -r says it (default: the running one if its headers are "
+        "installed, else the newest installed)",
+        _TARGETED,
+        ("--kernel",),
+        "kernel",
+        "RELEASE",
+    ),
+    Option(
+        "kdir",
+        "kernel header folder, as for make -C (default: $KDIR)",
+        ("build", "gen-libkernel", "kelevate"),
+        ("--kdir",),
+        "kdir",
+        "DIR",
+    ),
+    Option("cpus", "processors of the machine", ("run",), ("--cpus",), "", "N", "int", default=2),
+    Option(
+        "memory", "memory of the machine, in MiB", ("run",), ("--memory",), "", "MIB", "int",
+        default=512,
+    ),
+    Option(
+        "timeout", "end the machine after this many seconds (status 124)", ("run",),
+        ("--timeout",), "", "SECONDS", "int",
+    ),
+    Option(
+        "append", "more words for the kernel's command line", ("run",), ("--append",), "",
+        "WORDS", "words",
+    ),
+    Option(
+        "file", "a file or folder of this machine that the program finds at GUEST; may be given "
+        "again", ("run",), ("--file",), "", "HOST:GUEST", "list",
+    ),
+    Option("fresh", "boot anew (always so for now)", ("run",), ("--fresh",), kind="flag"),
+    Option(
+        "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
+    ),
+    Option(
+        "verbose",
+        "print every command that is run, and (run) the kernel's messages",
+        tuple(verb.name for verb in VERBS),
+        ("-v", "--verbose"),
+        kind="flag",
+    ),
+    Option(
+        "quiet", "print errors only", tuple(verb.name for verb in VERBS), ("-q", "--quiet"),
+        kind="flag",
+    ),
+    Option("v", "print whole commands (V=1)", variable="V", kind="flag"),
+)  # fmt: skip
+
+
+def of_verb(verb: str) -> list[Option]:
+    return [option for option in OPTIONS if verb in option.verbs]
+
+
+def of_scons() -> list[Option]:
+    return [option for option in OPTIONS if option.variable]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was most likely meant."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return near[0] if near else None

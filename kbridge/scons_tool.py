@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The SCons tool: the stages of a build as nodes, so that only what changed is done again.
+
+    from kbridge import scons_tool
+    env = Environment(tools=[scons_tool.generate])
+    env.KBridgeProgram("build/myapp", app=["myapp.c"], kmod=["mydynpriv.c"])
+
+The stages themselves are those of `kbridge build` (verbs/build.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from SCons.Action import Action
+from SCons.Errors import UserError
+from SCons.Scanner import Scanner
+from SCons.Tool import CScanner
+from SCons.Variables import Variables
+
+from kbridge import compile, gates, link, log, options, paths, proc, runtime
+from kbridge.errors import CommandError, KbridgeError
+from kbridge.kernels import kbuild
+from kbridge.kernels import target as kernel_target
+from kbridge.verbs import build
+
+# stages that run no other program
+_NO_COMMANDS = ("GATES",)
+# headers there change with packages, not with the project
+_SYSTEM_FOLDERS = (Path("/usr/include"), Path("/usr/lib"))
+# what compilers and Kbuild take from the environment; SCons passes nothing on by itself
+_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "ARCH", "CROSS_COMPILE", "LLVM", "CC", "CXX", "KDIR")
+
+
+# -- scons app=... kmod=... --
+
+
+def _as_user_error(problem: KbridgeError) -> UserError:
+    hint = f"\nkbridge: hint: {problem.hint}" if problem.hint else ""
+    return UserError(problem.message + hint)
+
+
+def _validator(option: options.Option) -> Callable[[str, str, Any], None]:
+    def check(key: str, value: str, _env: Any) -> None:
+        if option.choices and value not in option.choices:
+            near = options.nearest(value, option.choices)
+            meant = f"; did you mean {near}?" if near else ""
+            raise UserError(f"{key}={value}: not one of {', '.join(option.choices)}{meant}")
+        if option.kind == "flag" and value not in ("", "0", "1"):
+            raise UserError(f"{key}={value}: not 0 or 1")
+        if option.kind == "words":
+            try:
+                shlex.split(value)
+            except ValueError as problem:
+                raise UserError(f"{key}={value}: {problem}") from problem
+
+    return check
+
+
+def variables(arguments: dict[str, str]) -> Variables:
+    """The variables of the command line; an unknown one is an error that names the nearest."""
+    known = {option.variable: option for option in options.of_scons()}
+    for name in arguments:
+        if name not in known:
+            near = options.nearest(name, known)
+            meant = f"did you mean {near}=?" if near else f"known: {', '.join(known)}"
+            raise UserError(f"unknown variable {name}=\nkbridge: hint: {meant}")
+    found = Variables(None, arguments)
+    for name, option in known.items():
+        found.Add(name, option.help, option.default or "", _validator(option))
+    return found
+
+
+def help_text() -> str:
+    """What scons -h prints: the variables, from the table of options."""
+    lines = ["scons app=myapp.c kmod=mydynpriv.c    build build/myapp\n"]
+    for option in options.of_scons():
+        choices = f" ({'|'.join(option.choices)})" if option.choices else ""
+        default = f" [{option.default}]" if option.default else ""
+        lines.append(f"  {option.variable + '=':<10}{option.help}{choices}{default}")
+    return "\n".join(lines) + "\n"
+
+
+def program_from_variables(env: Any) -> Any:
+    """The nodes that `scons app=... kmod=...` asks for."""
+    apps, kmods = _listed(env, "app"), _listed(env, "kmod")
+    if not apps and not kmods:
+        raise UserError("nothing to build\nkbridge: hint: scons app=myapp.c kmod=mydynpriv.c")
+    shared = env.get("shared", "") == "1"
+    name = env.get("name") or Path((apps or kmods)[0]).stem
+    folder = Path(_from_launch(env, env["out"]))
+    _keep_state_in(env, folder)
+    output = folder / (name + (".so" if shared else ""))
+    return env.KBridgeProgram(
+        str(output),
+        app=apps,
+        kmod=kmods,
+        shared=shared,
+        **{key: env[key] or None for key in ("kernel", "kdir", "code", "link")},
+        **{key: shlex.split(env[key]) for key in ("kcflags", "cflags", "ldflags")},
+    )
+
+
+def _keep_state_in(env: Any, folder: Path) -> None:
+    """Leave nothing in the folder of the SConstruct; say at once when `folder` is read-only."""
+    try:
+        state = folder / ".kbridge"
+        state.mkdir(parents=True, exist_ok=True)
+        if not os.access(state, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as problem:
+        raise UserError(
+            f"cannot write to {folder}: {problem.strerror}\n"
+            "kbridge: hint: choose another folder with out="
+        ) from problem
+    env.SConsignFile(str(state / "sconsign"))
+    # not by time stamps: two edits within a second would be one
+    env.Decider("content")
+
+
+def _listed(env: Any, key: str) -> list[str]:
+    return [_from_launch(env, path) for path in env.get(key, "").split(",") if path]
+
+
+def _from_launch(env: Any, path: str) -> str:
+    """A path as the user typed it, seen from the folder of the SConstruct."""
+    return os.path.relpath(os.path.join(env.GetLaunchDir(), path), env.Dir("#").abspath)
+
+
+# -- env.KBridgeProgram --
+
+
+@dataclass(frozen=True)
+class _Plan:
+    env: Any
+    request: build.BuildRequest
+    target: kernel_target.KernelTarget
+    flags: kbuild.KbuildFlags
+    folder: Path
+    name: str
+
+
+class _Stage:
+    """What an SCons action calls: a stage of the library; errors become lines and a status.
+
+    The stage is redone when its commands change (get_contents, which SCons asks for).
+    """
+
+    def __init__(
+        self, label: str, commands: Sequence[Sequence[str]], work: Callable[[], None]
+    ) -> None:
+        self.label = label
+        self.commands = commands
+        self.work = work
+
+    def __call__(self, target: Any, source: Any, env: Any) -> int:  # noqa: ARG002
+        try:
+            self.work()
+        except KbridgeError as problem:
+            log.error(problem)
+            return problem.status
+        except OSError as problem:
+            log.error(KbridgeError(f"{problem.filename or self.label}: {problem.strerror}"))
+            return 1
+        return 0
+
+    def get_contents(self, target: Any, source: Any, env: Any) -> bytes:  # noqa: ARG002
+        return json.dumps([self.label, *self.commands]).encode()
+
+    def say(self, target: Any, source: Any, env: Any) -> str:  # noqa: ARG002
+        """One word and the target, or with V=1 the commands."""
+        if env.get("V", "") == "1" and self.label not in _NO_COMMANDS:
+            return "\n".join(shlex.join(command) for command in self.commands)
+        return f"  {self.label:<8}{target[0]}"
+
+
+def _quietly(commands: Sequence[Sequence[str]]) -> None:
+    for command in commands:
+        result = proc.run(command, env=compile.OBJTOOL_ENVIRONMENT)
+        if result.stderr.strip():
+            log.passed_on(result.stderr)
+
+
+def _node(
+    plan: _Plan,
+    outputs: Sequence[Path],
+    sources: Sequence[Any],
+    label: str,
+    commands: Sequence[Sequence[str]],
+    work: Callable[[], None] | None = None,
+    scanner: Any = None,
+) -> Any:
+    stage = _Stage(label, commands, work or (lambda: _quietly(commands)))
+    how = {"source_scanner": scanner} if scanner else {}
+    action = Action(stage, stage.say)
+    return plan.env.Command([str(path) for path in outputs], list(sources), action, **how)
+
+
+def _headers(depfile: Path, kernel: Sequence[Path]) -> Any:
+    """Finds the headers of a source: #include lines in the user's own folders, and what gcc -MMD
+    said of the last compilation beyond them.  Kernel headers are left to the flags' fingerprint.
+    """
+
+    def scan(node: Any, env: Any, path: Any = ()) -> list[Any]:
+        found = list(CScanner(node, env, path))
+        try:
+            words = depfile.read_text().replace("\\\n", " ").split(":", 1)[1]
+        except (OSError, IndexError):
+            return found
+        seen = {entry.abspath for entry in found} | {node.abspath}
+        for word in shlex.split(words):
+            file = Path(word).absolute()
+            inside = any(folder in file.parents for folder in kernel)
+            if not inside and str(file) not in seen and file.is_file():
+                found.append(env.File(str(file)))
+        return found
+
+    return Scanner(scan, path_function=CScanner.path_function, recursive=False)
+
+
+def _kernel_folders(flags: kbuild.KbuildFlags) -> list[Path]:
+    named = [Path(word[2:]) for word in flags.compile if word.startswith("-I/")]
+    return [Path(flags.kdir), *named, paths.source("kernel")]
+
+
+def _kmod_object(plan: _Plan, source: Path, stem: str) -> Any:
+    request = plan.request
+    steps = compile.source_steps(
+        plan.flags,
+        source,
+        plan.folder,
+        module=compile.module_name(plan.name),
+        code=request.code,
+        include=request.include,
+        extra=request.kcflags,
+        stem=f"{stem}.kmod",
+    )
+
+    def work() -> None:
+        try:
+            _quietly(steps.commands)
+        except CommandError as problem:
+            raise compile.explain(problem, source) from problem
+
+    made = [steps.object, steps.dependencies]
+    if len(steps.commands) > 1 and request.code == "pic":
+        made.append(steps.object.with_suffix(".i"))
+    scanner = _headers(steps.dependencies, _kernel_folders(plan.flags))
+    nodes = _node(plan, made, [str(source)], "KCC", steps.commands, work, scanner)
+    plan.env.Depends(nodes, [str(path) for path in kbuild.dependencies(plan.target)])
+    plan.env.Depends(nodes, str(paths.source("kernel", "pic.h")))
+    plan.env.Precious(nodes[1])  # read before it is made again
+    return nodes[0]
+
+
+def _app_object(plan: _Plan, source: Path, stem: str) -> Any:
+    if source.suffix in build.LINKABLE:
+        return plan.env.File(str(source))
+    request = plan.request
+    output = plan.folder / f"{stem}.o"
+    command = build.app_command(
+        source, output, shared=request.shared, cflags=request.cflags, include=request.include
+    )
+    made = [output, output.with_suffix(".d")]
+    scanner = _headers(made[1], _SYSTEM_FOLDERS)
+    nodes = _node(plan, made, [str(source)], "CC", [command], None, scanner)
+    plan.env.Precious(nodes[1])
+    return nodes[0]
+
+
+def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[Any]]:
+    request = plan.request
+    joined = plan.folder / "joined.o"
+    commands = compile.join_steps(plan.flags, [Path(str(o)) for o in objects], joined)
+    joined_node = _node(plan, [joined], objects, "KLD", commands)
+    files = build.Kmod.files(plan.folder, "kmod", request.link)
+
+    def generate() -> None:
+        build.generate(joined, files, plan.name, plan.target, request.link)
+
+    made = [files.assembly, files.binary, files.kernel, files.description]
+    what = [[plan.name, plan.target.release, request.link]]
+    nodes = _node(plan, made, joined_node, "GATES", what, generate)
+    for source in ("pack", "gates", "sections", "prototypes", "libkernel", "link"):
+        plan.env.Depends(nodes, str(Path(__file__).with_name(f"{source}.py")))
+    plan.env.Depends(nodes, str(paths.source("templates", "gates.S.j2")))
+    assemble = gates.assemble_command(files.assembly, files.object)
+    object_ = _node(plan, [files.object], nodes[:2], "AS", [assemble])
+    return files, [object_, nodes[2], nodes[3]]
+
+
+def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path, str]) -> Any:
+    request = plan.request
+    library = runtime.library()
+    command = link.command(
+        build.app_compiler(request.app),
+        [*app, files.object],
+        files.kernel,
+        library,
+        request.output,
+        shared=request.shared,
+        mode=request.link,
+        ldflags=request.ldflags,
+    )
+
+    def work() -> None:
+        build.before_link(files, app)
+        try:
+            _quietly([command])
+        except CommandError as problem:
+            raise build.link_error(files, problem) from problem
+        try:
+            build.after_link(files, request.output)
+        except KbridgeError:
+            request.output.unlink(missing_ok=True)
+            raise
+
+    sources = [*map(str, app), *kmod, str(library)]
+    return _node(plan, [request.output], sources, "LD", [command], work)
+
+
+def _stems(sources: Sequence[Path]) -> list[str]:
+    """An object name for each source, also where two folders have the same file name."""
+    return [
+        path.stem if [other.stem for other in sources[:index]].count(path.stem) == 0
+        else f"{path.stem}-{index}"
+        for index, path in enumerate(sources)
+    ]  # fmt: skip
+
+
+def kbridge_program(
+    env: Any,
+    target: Any,
+    app: Sequence[Any] = (),
+    kmod: Sequence[Any] = (),
+    **how: Any,
+) -> Any:
+    """env.KBridgeProgram(TARGET, app=[...], kmod=[...]): an executable, or with shared=True a
+    library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags.
+    """
+    output = Path(str(env.File(target)))
+    given = {key: value for key, value in how.items() if value is not None}
+    try:
+        request = build.BuildRequest(
+            [Path(str(env.File(one))) for one in app],
+            [Path(str(env.File(one))) for one in kmod],
+            output,
+            **given,
+        )
+        build.check(request)
+        found = kernel_target.find(request.kernel, request.kdir)
+        plan = _Plan(
+            env.Clone(CPPPATH=[str(folder) for folder in request.include]),
+            request,
+            found,
+            kbuild.flags(found),
+            output.parent / ".kbridge" / output.name,
+            output.stem,
+        )
+        objects = [
+            _kmod_object(plan, source, stem)
+            for source, stem in zip(request.kmod, _stems(request.kmod), strict=True)
+        ]
+        files, nodes = _kmod_nodes(plan, objects)
+        compiled = {
+            Path(str(_app_object(plan, source, stem))): str(source)
+            for source, stem in zip(request.app, _stems(request.app), strict=True)
+        }
+        return _program(plan, files, nodes, compiled)
+    except KbridgeError as problem:
+        raise _as_user_error(problem) from problem
+
+
+def generate(env: Any) -> None:
+    """Add KBridgeProgram to an SCons environment."""
+    for name in os.environ:
+        if name in _ENVIRONMENT or name.startswith("CCACHE_"):
+            env["ENV"][name] = os.environ[name]
+    env.AddMethod(kbridge_program, "KBridgeProgram")
+
+
+def exists(_env: Any) -> bool:
+    return True

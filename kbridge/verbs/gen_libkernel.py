@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`kbridge gen-libkernel`: a kernel's symbols as libkernel.so and its link stub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kbridge import libkernel, log
+from kbridge.errors import KbridgeError
+from kbridge.kernels import image as kernel_image
+from kbridge.kernels.target import KernelTarget
+from kbridge.symbols import image as symbol_image
+
+
+def generate(target: KernelTarget, output: Path) -> None:
+    """Write the run-time file `output` (KASLR slide 0) and the link stub `output`.stub."""
+    if not output.parent.is_dir():
+        raise KbridgeError(f"{output.parent}: no such folder", hint="make it first")
+    table = symbol_image.cached(kernel_image.find(target.release).vmlinuz)
+    stub = output.with_name(output.name + ".stub")
+    libkernel.write_runtime(table, output)
+    names = {one.name: one.is_function for one in table.resolvable()}
+    try:
+        libkernel.write_stub(names, stub, release=table.release, build_id=table.build_id)
+    except KbridgeError:
+        output.unlink(missing_ok=True)
+        raise
+    log.info(f"wrote {output} and {stub}: {len(names)} symbols of kernel {table.release}")
