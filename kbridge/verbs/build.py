@@ -80,7 +80,7 @@ def check_source(path: Path, what: str) -> None:
     if not path.exists():
         raise UsageError(f"{path}: no such {what} source", hint="check the path")
     if not path.is_file():
-        raise UsageError(f"{path}: not a file, so not a {what} source")
+        raise UsageError(f"{path}: a folder or device, and the {what} source has to be a file")
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path}: may not be read", hint=f"chmod +r {shlex.quote(str(path))}")
 
