@@ -192,7 +192,9 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 def _status(problem: KbridgeError, running: bool) -> int:
     """`kbridge run` leaves the low statuses to the program."""
-    return problem.status if not running or problem.status >= EXIT_RUN_FAILED - 2 else EXIT_RUN_FAILED
+    return (
+        problem.status if not running or problem.status >= EXIT_RUN_FAILED - 2 else EXIT_RUN_FAILED
+    )
 
 
 class _Terminated(BaseException):

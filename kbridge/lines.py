@@ -12,6 +12,8 @@ from typing import Any
 
 from elftools.elf.elffile import ELFFile
 
+from kbridge import elf as reader
+
 _R_X86_64_64 = 1
 _DW_LNE_SET_ADDRESS = 2
 
@@ -73,8 +75,8 @@ def _text(value: bytes | str) -> str:
 
 def _sequence_sections(elf: ELFFile) -> Iterator[int]:
     """The section that each sequence of the line table is about, from its relocations."""
-    relocations = elf.get_section_by_name(".rela.debug_line")
-    symbols = elf.get_section_by_name(".symtab")
+    relocations = reader.section(elf, ".rela.debug_line")
+    symbols = reader.section(elf, ".symtab")
     if relocations is None or symbols is None:
         return
     for relocation in relocations.iter_relocations():

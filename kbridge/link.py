@@ -18,6 +18,7 @@ from typing import Any
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from kbridge import elf as reader
 from kbridge.errors import CommandError, KbridgeError
 from kbridge.libkernel import SONAME, VERSION
 from kbridge.pack import PAGE
@@ -59,7 +60,7 @@ def script(addresses: Mapping[str, int]) -> str:
 def _undefined(path: Path) -> set[str]:
     try:
         with path.open("rb") as stream:
-            table = ELFFile(stream).get_section_by_name(".symtab")
+            table = reader.section(ELFFile(stream), ".symtab")
             if table is None:
                 return set()
             return {s.name for s in table.iter_symbols() if s["st_shndx"] == "SHN_UNDEF"}
@@ -75,7 +76,7 @@ def check_app(objects: Mapping[Path, str], no_gate: Mapping[str, str]) -> None:
         for name in sorted(_undefined(path) & set(no_gate)):
             raise KbridgeError(
                 f"{source}: uses {name} of the kmod, which has no gate: {no_gate[name]}",
-                hint=f"call it from a kmod function with integer or pointer words instead of {name}",
+                hint="call a kmod function with integer or pointer words, and let that one use it",
             )
 
 
@@ -90,7 +91,7 @@ def explain(problem: CommandError, gates: Iterable[str]) -> CommandError:
         problem.hint = (
             f"near, in the kmod: {', '.join(near)}"
             if near
-            else f"define it in a kmod source (not static); a kernel function is called from there"
+            else "define it in a kmod source, not static; only kmod sources may call the kernel"
         )
     return problem
 
@@ -114,10 +115,10 @@ def verify(path: Path, imports: Sequence[str], image: bytes, addresses: Sequence
     """
     with path.open("rb") as stream:
         elf = ELFFile(stream)
-        place = elf.get_section_by_name(".kbridge")
+        place = reader.section(elf, ".kbridge")
         _require(place is not None, path, "the image is missing")
         _require(place.data() == image and place["sh_addr"] % PAGE == 0, path, "the image moved")
-        words = elf.get_section_by_name(".kbridge.import")
+        words = reader.section(elf, ".kbridge.import")
         if not imports:
             return
         _require(words is not None, path, "the import words are missing")
@@ -129,15 +130,13 @@ def verify(path: Path, imports: Sequence[str], image: bytes, addresses: Sequence
             return
         for index, name in enumerate(imports):
             bound = relocated.get(words["sh_addr"] + 8 * index)
-            _require(
-                bound == (_R_X86_64_64, name, VERSION, 0), path, f"{name} is bound to {bound}"
-            )
+            _require(bound == (_R_X86_64_64, name, VERSION, 0), path, f"{name} is bound to {bound}")
         _check_dynamic(elf, path)
 
 
 def _relocations(elf: Any, start: int, count: int) -> dict[int, tuple[int, str, str, int]]:
     """Dynamic relocations of the import words: (type, symbol, version, addend) by address."""
-    section, symbols = elf.get_section_by_name(".rela.dyn"), elf.get_section_by_name(".dynsym")
+    section, symbols = reader.section(elf, ".rela.dyn"), reader.section(elf, ".dynsym")
     if section is None or symbols is None:
         return {}
     versions = _versions(elf)
@@ -153,8 +152,8 @@ def _relocations(elf: Any, start: int, count: int) -> dict[int, tuple[int, str, 
 
 def _versions(elf: Any) -> Any:
     """A function from dynamic symbol index to the version that it needs from libkernel.so."""
-    needed = elf.get_section_by_name(".gnu.version_r")
-    table = elf.get_section_by_name(".gnu.version")
+    needed = reader.section(elf, ".gnu.version_r")
+    table = reader.section(elf, ".gnu.version")
     names = {}
     if needed is not None:
         for library, entries in needed.iter_versions():
@@ -168,9 +167,9 @@ def _versions(elf: Any) -> Any:
 
 
 def _check_dynamic(elf: Any, path: Path) -> None:
-    dynamic = elf.get_section_by_name(".dynamic")
+    dynamic = reader.section(elf, ".dynamic")
     needed = [tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
     _require(SONAME in needed, path, f"{SONAME} is not needed")
-    for symbol in elf.get_section_by_name(".dynsym").iter_symbols():
+    for symbol in reader.section(elf, ".dynsym").iter_symbols():
         frozen = symbol["st_shndx"] == "SHN_ABS" and symbol["st_value"]
         _require(not frozen, path, f"ld froze the address of {symbol.name}")

@@ -6,6 +6,7 @@ Not for program output, nor for errors inside the library: those are raised.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -31,10 +32,9 @@ def _colour(code: str, text: str) -> str:
 
 
 def _say(line: str) -> None:
-    try:
+    # stderr may be closed or full: then nobody is listening
+    with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass  # stderr is closed or full: nobody is listening
 
 
 def info(message: str) -> None:

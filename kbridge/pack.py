@@ -19,6 +19,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from kbridge import elf as reader
 from kbridge import lines, prototypes, sections
 from kbridge.errors import KbridgeError
 from kbridge.symbols.table import LINKER_ALIASES
@@ -38,6 +39,7 @@ _WIDTH = {R_64: 8, R_PC64: 8, R_PC32: 4, R_32: 4, R_32S: 4}
 _TYPE_NAMES = {
     3: "GOT32", 19: "TLSGD", 20: "TLSLD", 22: "GOTTPOFF", 23: "TPOFF32", 26: "GOTPC32",
 }  # fmt: skip
+
 
 class Record(NamedTuple):
     """One struct elf64_rela of the image."""
@@ -118,7 +120,7 @@ class _Packer:
         self.got_start = 0
 
     def _read_symbols(self) -> list[_Symbol]:
-        table = self.elf.get_section_by_name(".symtab")
+        table = reader.section(self.elf, ".symtab")
         if table is None:
             raise KbridgeError(f"{self.name}: no symbol table")
         return [
@@ -169,7 +171,9 @@ class _Packer:
             position = _up(position, PAGE)
             ends.append(position)
         if ends[2] > MAX_IMAGE:
-            raise KbridgeError(f"{self.name}: {ends[2]} bytes, and an image has {MAX_IMAGE} at most")
+            raise KbridgeError(
+                f"{self.name}: {ends[2]} bytes, and an image has {MAX_IMAGE} at most"
+            )
         image = self.image
         image.text_end, image.rodata_end = ends[0], ends[1]
         image.content = bytearray(ends[2])
@@ -301,7 +305,9 @@ class _Packer:
             found = [i for i in self.offsets if self.sections[i].name == name]
             if len(found) > 1:
                 raise KbridgeError(f"{self.name}: several sections {name}")
-            place = (self.offsets[found[0]], self.sections[found[0]]["sh_size"]) if found else (0, 0)
+            place = (
+                (self.offsets[found[0]], self.sections[found[0]]["sh_size"]) if found else (0, 0)
+            )
             image.tables.append(place)
         for symbol in self.symbols:
             if symbol.type == "STT_FUNC" and symbol.section in self.offsets:
@@ -333,7 +339,9 @@ class _Packer:
         }
         for symbol, _ in self._external():
             if symbol.name not in functions:
-                image.no_gate[symbol.name] = "it is a variable of the kmod, which lives in the kernel"
+                image.no_gate[symbol.name] = (
+                    "it is a variable of the kmod, which lives in the kernel"
+                )
         known = prototypes.read(self.elf, functions)
         for name, offset in sorted(functions.items()):
             prototype = known.get(name)

@@ -43,7 +43,7 @@ class Prototype:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-class _Unsupported(Exception):
+class _UnsupportedError(Exception):
     """A parameter or result that is neither integer nor pointer words."""
 
 
@@ -93,14 +93,14 @@ def _prototype(die: Any, name: str) -> Prototype:
     try:
         _check_result(_type(die))
         return Prototype(name, *where, _stack_words(die))
-    except _Unsupported as problem:
+    except _UnsupportedError as problem:
         return Prototype(name, *where, 0, str(problem))
 
 
 def _parameters(die: Any) -> Iterator[Any]:
     for child in die.iter_children():
         if child.tag == "DW_TAG_unspecified_parameters":
-            raise _Unsupported("it is variadic")
+            raise _UnsupportedError("it is variadic")
         if child.tag == "DW_TAG_formal_parameter":
             yield child
 
@@ -136,9 +136,9 @@ def _size(kind: Any) -> int:
 
 def _check_result(kind: Any) -> None:
     if _has_float(kind):
-        raise _Unsupported("it returns floating point")
+        raise _UnsupportedError("it returns floating point")
     if kind is not None and kind.tag in _AGGREGATES and _size(kind) > 16:
-        raise _Unsupported("it returns a structure in memory")
+        raise _UnsupportedError("it returns a structure in memory")
 
 
 def _stack_words(die: Any) -> int:
@@ -147,7 +147,7 @@ def _stack_words(die: Any) -> int:
     for parameter in _parameters(die):
         kind = _type(parameter)
         if _has_float(kind):
-            raise _Unsupported("it takes floating point")
+            raise _UnsupportedError("it takes floating point")
         words = (_size(kind) + 7) // 8
         in_memory = kind is not None and kind.tag in _AGGREGATES and words > 2
         if in_memory or words > free:

@@ -25,7 +25,7 @@ from SCons.Scanner import Scanner
 from SCons.Tool import CScanner
 from SCons.Variables import Variables
 
-from kbridge import compile, gates, link, log, options, paths, proc, runtime
+from kbridge import gates, kcompile, link, log, options, paths, proc, runtime
 from kbridge.errors import CommandError, KbridgeError
 from kbridge.kernels import kbuild
 from kbridge.kernels import target as kernel_target
@@ -183,7 +183,7 @@ class _Stage:
 
 def _quietly(commands: Sequence[Sequence[str]]) -> None:
     for command in commands:
-        result = proc.run(command, env=compile.OBJTOOL_ENVIRONMENT)
+        result = proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT)
         if result.stderr.strip():
             log.passed_on(result.stderr)
 
@@ -232,11 +232,11 @@ def _kernel_folders(flags: kbuild.KbuildFlags) -> list[Path]:
 
 def _kmod_object(plan: _Plan, source: Path, stem: str) -> Any:
     request = plan.request
-    steps = compile.source_steps(
+    steps = kcompile.source_steps(
         plan.flags,
         source,
         plan.folder,
-        module=compile.module_name(plan.name),
+        module=kcompile.module_name(plan.name),
         code=request.code,
         include=request.include,
         extra=request.kcflags,
@@ -247,7 +247,7 @@ def _kmod_object(plan: _Plan, source: Path, stem: str) -> Any:
         try:
             _quietly(steps.commands)
         except CommandError as problem:
-            raise compile.explain(problem, source) from problem
+            raise kcompile.explain(problem, source) from problem
 
     made = [steps.object, steps.dependencies]
     if len(steps.commands) > 1 and request.code == "pic":
@@ -278,7 +278,7 @@ def _app_object(plan: _Plan, source: Path, stem: str) -> Any:
 def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[Any]]:
     request = plan.request
     joined = plan.folder / "joined.o"
-    commands = compile.join_steps(plan.flags, [Path(str(o)) for o in objects], joined)
+    commands = kcompile.join_steps(plan.flags, [Path(str(o)) for o in objects], joined)
     joined_node = _node(plan, [joined], objects, "KLD", commands)
     files = build.Kmod.files(plan.folder, "kmod", request.link)
 

@@ -64,14 +64,15 @@ static void check_kernel(const struct kb_image *program)
 
 	uname(&kernel);
 	if (strcmp(kernel.release, program->release))
-		kb_fail(name, "built for another kernel release than the running one: ",
-			program->release, REBUILD);
+		kb_fail(name,
+			"built for another kernel release than the running one: ", program->release,
+			REBUILD);
 	if (running_build_id(build_id, sizeof(build_id)))
 		kb_fail(name, "cannot tell the running kernel's build ID from ", NOTES,
 			"mount sysfs on /sys");
 	if (strcmp(build_id, program->build_id))
-		kb_fail(name, "built for another build of this kernel release: ",
-			program->build_id, REBUILD);
+		kb_fail(name, "built for another build of this kernel release: ", program->build_id,
+			REBUILD);
 }
 
 void kb_check(const struct kb_image *program)

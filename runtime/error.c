@@ -15,7 +15,7 @@ static struct iovec piece(const char *text)
 void kb_fail(const char *name, const char *what, const char *detail, const char *hint)
 {
 	struct iovec line[] = {
-		piece("kbridge: error: "), piece(name), piece(": "), piece(what), piece(detail),
+		piece("kbridge: error: "),  piece(name), piece(": "), piece(what), piece(detail),
 		piece("\nkbridge: hint: "), piece(hint), piece("\n"),
 	};
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterable
@@ -97,7 +98,7 @@ def flags(target: KernelTarget) -> KbuildFlags:
 
 def build_module(target: KernelTarget, folder: Path, what: str) -> None:
     """Run the ordinary external-module build in `folder`, whose path Kbuild must accept."""
-    argv = ["make", "-C", target.kdir, f"M={folder}", *make_variables(), "modules"]
+    argv = ["make", "-C", str(target.kdir), f"M={folder}", *make_variables(), "modules"]
     # MAKEFLAGS of a make that runs us would reach into this one
     clean = {"MAKEFLAGS": "", "MAKELEVEL": "", "MFLAGS": ""}
     try:
@@ -174,11 +175,4 @@ def _strip_link(words: list[str], folder: Path) -> list[str]:
 
 def _absolute(words: list[str], kdir: Path) -> list[str]:
     """Kbuild works in the header folder; make its relative folders absolute."""
-    done: list[str] = []
-    for word in words:
-        if word.startswith("-I./"):
-            word = f"-I{kdir}/{word[4:]}"
-        elif word.startswith("./"):
-            word = f"{kdir}/{word[2:]}"
-        done.append(word)
-    return done
+    return [re.sub(r"^(-I)?\./", rf"\g<1>{kdir}/", word) for word in words]

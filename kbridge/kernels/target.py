@@ -54,7 +54,10 @@ def release_of(kdir: Path) -> str:
 def installed() -> list[KernelTarget]:
     """Every kernel whose headers are installed, oldest first."""
     found: dict[str, KernelTarget] = {}
-    for folder in [*Path("/lib/modules").glob("*/build"), *Path("/usr/src").glob("linux-headers-*")]:
+    for folder in [
+        *Path("/lib/modules").glob("*/build"),
+        *Path("/usr/src").glob("linux-headers-*"),
+    ]:
         if _is_kdir(folder):
             release = release_of(folder)
             found.setdefault(release, KernelTarget(release, folder))

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kbridge import compile, gates, libkernel, link, log, pack, paths, proc, runtime
+from kbridge import gates, kcompile, libkernel, link, log, pack, paths, proc, runtime
 from kbridge.errors import CommandError, KbridgeError, UsageError
 from kbridge.kernels import kbuild
 from kbridge.kernels import target as kernel_target
@@ -175,11 +175,9 @@ def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: s
         paths.write_atomically(files.kernel, link.script(values))
     else:
         kinds = {symbol: function for symbol, (_, function) in addresses.items()}
-        libkernel.write_stub(
-            kinds, files.kernel, release=table.release, build_id=table.build_id
-        )
+        libkernel.write_stub(kinds, files.kernel, release=table.release, build_id=table.build_id)
     binding = gates.Binding(table.release, table.build_id, text)
-    gates.write(image, compile.module_name(name), binding, files.assembly)
+    gates.write(image, kcompile.module_name(name), binding, files.assembly)
     description = {
         "gates": [gate.name for gate in image.gates],
         "no_gate": image.no_gate,
@@ -233,7 +231,7 @@ class _Run:
 
     def kmod_object(self, source: Path) -> Path:
         request = self.request
-        steps = compile.source_steps(
+        steps = kcompile.source_steps(
             self.flags,
             source,
             self.folder,
@@ -245,9 +243,9 @@ class _Run:
         )
         for command in steps.commands:
             try:
-                self.warn(proc.run(command, env=compile.OBJTOOL_ENVIRONMENT))
+                self.warn(proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT))
             except CommandError as problem:
-                raise compile.explain(problem, source) from problem
+                raise kcompile.explain(problem, source) from problem
         return steps.object
 
     def app_object(self, source: Path) -> Path:
@@ -316,11 +314,11 @@ def build(request: BuildRequest) -> Path:
         flags = kbuild.flags(target)
         with paths.scratch("kbridge-build-") as folder:
             name = request.output.stem
-            run = _Run(request, target, flags, folder, compile.module_name(name))
+            run = _Run(request, target, flags, folder, kcompile.module_name(name))
             objects = [run.kmod_object(source) for source in request.kmod]
             joined = folder / "joined.o"
-            for command in compile.join_steps(flags, objects, joined):
-                run.warn(proc.run(command, env=compile.OBJTOOL_ENVIRONMENT))
+            for command in kcompile.join_steps(flags, objects, joined):
+                run.warn(proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT))
             files = Kmod.files(folder, "kmod", request.link)
             generate(joined, files, name, target, request.link)
             proc.run(gates.assemble_command(files.assembly, files.object))

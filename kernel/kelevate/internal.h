@@ -8,8 +8,8 @@
 
 /* One loaded image. */
 struct instance {
-	void *base;	      /* in the module area; NULL before allocation */
-	struct module *mod;   /* behind the image: THIS_MODULE is a 32-bit immediate */
+	void *base;	    /* in the module area; NULL before allocation */
+	struct module *mod; /* behind the image: THIS_MODULE is a 32-bit immediate */
 	void __percpu *percpu;
 	struct mod_kallsyms names;
 	u32 text_end, rodata_end, end;

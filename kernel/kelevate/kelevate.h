@@ -84,17 +84,17 @@ enum kelevate_symbol {
 
 /* All pointers are user addresses; all sizes and offsets are bytes. */
 struct kelevate_image {
-	__u32 abi; /* KELEVATE_ABI */
+	__u32 abi;  /* KELEVATE_ABI */
 	__u32 size; /* of this structure */
 	char name[48];
-	__u64 content;	/* text | read-only data | data, each part page-aligned */
-	__u64 imports;	/* __u64[nimports], filled by the dynamic linker */
-	__u64 records;	/* struct elf64_rela[nrecords] */
-	__u64 gates;	/* struct kelevate_gate[ngates] */
-	__u64 tables;	/* struct kelevate_range[KELEVATE_TABLES] */
-	__u64 symbols;	/* struct elf64_sym[nsymbols], the first one null */
-	__u64 strings;	/* names of the symbols */
-	__u64 percpu;	/* initial values of the per-CPU data */
+	__u64 content;	 /* text | read-only data | data, each part page-aligned */
+	__u64 imports;	 /* __u64[nimports], filled by the dynamic linker */
+	__u64 records;	 /* struct elf64_rela[nrecords] */
+	__u64 gates;	 /* struct kelevate_gate[ngates] */
+	__u64 tables;	 /* struct kelevate_range[KELEVATE_TABLES] */
+	__u64 symbols;	 /* struct elf64_sym[nsymbols], the first one null */
+	__u64 strings;	 /* names of the symbols */
+	__u64 percpu;	 /* initial values of the per-CPU data */
 	__u64 text_base; /* what the import words take as address of _text; 0: the real one */
 	__u32 text_end, rodata_end, end;
 	__u32 nimports, nrecords, ngates, nsymbols;

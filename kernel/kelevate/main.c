@@ -59,22 +59,20 @@ struct words2 {
  * behind nothing else: so a call with one passes any stack words.  Words that the function does
  * not take do no harm.
  */
-#define STACK_CALL(n)                                                                          \
-	struct stack##n {                                                                      \
-		word w[n];                                                                     \
-	};                                                                                     \
-	typedef struct words2 (*function##n)(word, word, word, word, word, word,               \
-					     struct stack##n);                                 \
-	static noinline int call_with_##n(void *function, struct pt_regs *r, u32 words,        \
-					  struct words2 *result)                               \
-	{                                                                                      \
-		struct stack##n s = {};                                                        \
-                                                                                               \
-		if (copy_from_user(&s, (void __user *)r->sp + 32, words * sizeof(word)))       \
-			return -EFAULT;                                                        \
-		*result = ((function##n)function)(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9,  \
-						  s);                                          \
-		return 0;                                                                      \
+#define STACK_CALL(n)                                                                              \
+	struct stack##n {                                                                          \
+		word w[n];                                                                         \
+	};                                                                                         \
+	typedef struct words2 (*function##n)(word, word, word, word, word, word, struct stack##n); \
+	static noinline int call_with_##n(void *function, struct pt_regs *r, u32 words,            \
+					  struct words2 *result)                                   \
+	{                                                                                          \
+		struct stack##n s = {};                                                            \
+                                                                                                   \
+		if (copy_from_user(&s, (void __user *)r->sp + 32, words * sizeof(word)))           \
+			return -EFAULT;                                                            \
+		*result = ((function##n)function)(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9, s);  \
+		return 0;                                                                          \
 	}
 
 STACK_CALL(4)

@@ -27,7 +27,7 @@ LAYERS = {
     "command line": ("__main__", "cli", "scons_tool"),
     "verbs": ("build", "verbs"),
     "domain": (
-        "compile",
+        "kcompile",
         "gates",
         "kelevate",
         "kernels",
@@ -40,7 +40,7 @@ LAYERS = {
         "vm",
     ),
     "readers": ("elf", "elfwrite", "lines", "symbols"),
-    "base": ("__init__", "errors", "log", "paths", "proc"),
+    "base": ("__init__", "errors", "log", "options", "paths", "proc"),
 }
 
 # Imports that cost so much that only the verbs which use them may have them.
