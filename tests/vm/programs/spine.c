@@ -53,7 +53,8 @@ static void data(void)
 	check("current->pid", pid(), getpid());
 	check("list", list_sum(5), 5);
 	check("list again", list_sum(6), 11);
-	check("function pointers in data", call_through_table(0, 10) + call_through_table(1, 10), 31);
+	check("function pointers in data", call_through_table(0, 10) + call_through_table(1, 10),
+	      31);
 	check("strings in data", greeting(text, sizeof(text)), 12);
 	check("strings' bytes", strcmp(text, "hello kernel"), 0);
 	check("copy_to_user to a bad address", greeting((char *)16, 64), -EFAULT);
@@ -144,8 +145,8 @@ static void threads(void)
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
 	setitimer(ITIMER_REAL, &none, NULL);
-	check("threads, forks and signals counted",
-	      count() - before - 1, THREADS * (CALLS + CALLS / 1000));
+	check("threads, forks and signals counted", count() - before - 1,
+	      THREADS * (CALLS + CALLS / 1000));
 	check("signals came", signals > 0, 1);
 }
 

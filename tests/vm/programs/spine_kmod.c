@@ -232,8 +232,8 @@ fault:
 
 int has_smap(void)
 {
-	return (static_cpu_has(X86_FEATURE_SMAP) ? 1 : 0) |
-	       (__read_cr4() & X86_CR4_SMAP ? 2 : 0) | (__read_cr4() & X86_CR4_SMEP ? 4 : 0);
+	return (static_cpu_has(X86_FEATURE_SMAP) ? 1 : 0) | (__read_cr4() & X86_CR4_SMAP ? 2 : 0) |
+	       (__read_cr4() & X86_CR4_SMEP ? 4 : 0);
 }
 
 int symbol_text(char *user, unsigned long size)
