@@ -26,9 +26,9 @@ CODE_MODELS = ("pic", "kernel")
 OBJTOOL_ENVIRONMENT = {"SRCARCH": "x86"}
 
 # what cannot be together with -fPIC, and the function tracer's hooks, which need a record of
-# call sites that only a real module brings
+# call sites that only a real module brings (headers still want CC_USING_FENTRY defined)
 _NOT_PIC = ("-mcmodel=kernel", "-fno-PIE", "-fno-pie", "-fno-pic", "-fno-PIC")
-_TRACER = ("-pg", "-mfentry", "-mrecord-mcount", "-mnop-mcount", "-DCC_USING_FENTRY")
+_TRACER = ("-pg", "-mfentry", "-mrecord-mcount", "-mnop-mcount")
 
 
 @dataclass(frozen=True)

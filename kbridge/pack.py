@@ -138,12 +138,12 @@ class _Packer:
     # -- layout --
 
     def _wanted(self) -> list[int]:
+        # empty sections too: an empty structure (lock_class_key) still has an address
         return [
             index
             for index, section in enumerate(self.sections)
             if section["sh_flags"] & SH_FLAGS.SHF_ALLOC
-            and section["sh_size"]
-            and sections.is_placed(section.name, self.name)
+            and sections.is_placed(section.name, self.name, empty=not section["sh_size"])
         ]
 
     def _part(self, index: int) -> int:

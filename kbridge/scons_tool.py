@@ -306,7 +306,6 @@ def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path
         library,
         request.output,
         shared=request.shared,
-        mode=request.link,
         ldflags=request.ldflags,
     )
 

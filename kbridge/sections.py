@@ -61,12 +61,14 @@ _REFUSED = {
 }
 
 
-def is_placed(section: str, kmod: str) -> bool:
+def is_placed(section: str, kmod: str, *, empty: bool = False) -> bool:
     """Whether an allocated section goes into the image; KbridgeError where that cannot be right."""
     if section in TABLES:
         return True
     if section.startswith(_LEFT_OUT):
         return False
+    if empty:
+        return True
     if section in _INERT:
         if _INERT[section]:
             log.warning(f"{kmod}: section {section}: {_INERT[section]}")

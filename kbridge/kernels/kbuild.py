@@ -66,6 +66,19 @@ def dependencies(target: KernelTarget) -> list[Path]:
     return [target.kdir / name for name in names if (target.kdir / name).is_file()]
 
 
+def exporting_module(target: KernelTarget, symbol: str) -> str | None:
+    """The module that exports a symbol, by Module.symvers; None for vmlinux, or nobody."""
+    try:
+        with (target.kdir / "Module.symvers").open() as stream:
+            for line in stream:
+                fields = line.split("\t")  # CRC, symbol, module, export type, name space
+                if len(fields) > 2 and fields[1] == symbol:
+                    return None if fields[2] == "vmlinux" else fields[2]
+    except OSError:
+        pass
+    return None
+
+
 def _cache_file(target: KernelTarget) -> Path:
     key = hashlib.sha256(repr((_FORMAT, target.release, str(target.kdir.resolve()))).encode())
     for file in [*dependencies(target), *_compilers()]:

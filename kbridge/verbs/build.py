@@ -142,7 +142,9 @@ def kernel_symbols(target: KernelTarget) -> SymbolTable:
     return symbol_image.cached(kernel_image.find(target.release).vmlinuz)
 
 
-def _addresses(image: pack.Image, table: SymbolTable, joined: Path) -> dict[str, tuple[int, bool]]:
+def _addresses(
+    image: pack.Image, table: SymbolTable, joined: Path, target: KernelTarget
+) -> dict[str, tuple[int, bool]]:
     """Each import's address and whether it is a function; the error names the source line."""
     found = {}
     for entry in image.imports:
@@ -153,9 +155,18 @@ def _addresses(image: pack.Image, table: SymbolTable, joined: Path) -> dict[str,
             if entry.weak and isinstance(problem, UnknownSymbol):
                 found[entry.name] = (0, False)
                 continue
-            where = _locate(joined, entry)
-            raise KbridgeError(f"{where}: {problem.message}", hint=problem.hint) from problem
+            raise _unresolved(problem, entry, joined, target) from problem
     return found
+
+
+def _unresolved(
+    problem: UnknownSymbol | AmbiguousSymbol, entry: pack.Import, joined: Path, target: KernelTarget
+) -> KbridgeError:
+    where, hint = _locate(joined, entry), problem.hint
+    module = kbuild.exporting_module(target, entry.name)
+    if module:
+        hint = f"the module {module} exports it, and kbridge links against the kernel image only"
+    return KbridgeError(f"{where}: {problem.message}", hint=hint)
 
 
 def _locate(joined: Path, entry: pack.Import) -> str:
@@ -168,7 +179,7 @@ def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: s
     """From the joined kmod object: image, gates, and what binds its kernel names."""
     image = pack.pack(joined)
     table = kernel_symbols(target)
-    addresses = _addresses(image, table, joined)
+    addresses = _addresses(image, table, joined, target)
     text = table.resolve("_text").address if mode == "script" else 0
     if mode == "script":
         values = {symbol: address for symbol, (address, _) in addresses.items()}
@@ -279,7 +290,6 @@ class _Run:
             runtime.library(),
             output,
             shared=request.shared,
-            mode=request.link,
             ldflags=request.ldflags,
         )
         try:

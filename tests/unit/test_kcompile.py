@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands that the PIC pass is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kbridge import kcompile
+from kbridge.errors import CommandError
+from kbridge.kernels.kbuild import KbuildFlags
+
+FLAGS = KbuildFlags(
+    release="6.1.0-test",
+    kdir="/kdir",
+    compile=[
+        "gcc-12", "-nostdinc", "-I/kdir/include", "-include", "/kdir/kconfig.h", "-D__KERNEL__",
+        "-fno-PIE", "-mcmodel=kernel", "-pg", "-mfentry", "-mrecord-mcount", "-DCC_USING_FENTRY",
+        "-mindirect-branch=thunk-extern", "-fcf-protection=branch", "-fstack-protector-strong",
+        "-O2", "-DMODULE",
+    ],
+    link=["ld", "-r"],
+    objtool=["/kdir/objtool", "--orc"],
+    objtool_on_link=False,
+)  # fmt: skip
+
+
+def steps(code: str, **how: object) -> kcompile.Steps:
+    return kcompile.source_steps(
+        FLAGS,
+        Path("src/my-mod.c"),
+        Path("out"),
+        module="my_app",
+        code=code,
+        **how,  # type: ignore[arg-type]
+    )
+
+
+def test_pic_preprocesses_with_the_kernels_flags_then_compiles_pic() -> None:
+    preprocess, compile_, objtool = steps("pic").commands
+    assert preprocess[0] == "gcc-12"
+    assert {"-E", "-I/kdir/include", "-D__KERNEL__", "src/my-mod.c"} <= set(preprocess)
+    assert {"-fPIC", "-fpreprocessed", "-c"} <= set(compile_)
+    assert not {"-mcmodel=kernel", "-fno-PIE", "-pg", "-mfentry"} & set(compile_)
+    assert "-include" not in compile_
+    assert objtool == ["/kdir/objtool", "--orc", "out/my-mod.o"]
+
+
+def test_pic_keeps_mitigations_and_ibt() -> None:
+    compile_ = steps("pic").commands[1]
+    assert "-mindirect-branch=thunk-extern" in compile_
+    assert "-fcf-protection=branch" in compile_
+
+
+def test_pic_keeps_the_stack_protector_in_the_kernels_place() -> None:
+    compile_ = steps("pic").commands[1]
+    assert "-fstack-protector-strong" in compile_
+    assert "-mstack-protector-guard-reg=gs" in compile_
+
+
+def test_the_hidden_visibility_header_comes_before_all_others() -> None:
+    preprocess = steps("pic").commands[0]
+    first = preprocess.index("-include")
+    assert preprocess[first + 1].endswith("kernel/pic.h")
+    assert preprocess.index("/kdir/kconfig.h") > first
+
+
+def test_kernel_code_is_kbuilds_own_command() -> None:
+    compile_, _ = steps("kernel").commands
+    assert {"-mcmodel=kernel", "-pg", "-mfentry"} <= set(compile_)
+    assert "-fPIC" not in compile_
+
+
+@pytest.mark.parametrize("code", kcompile.CODE_MODELS)
+def test_names_and_user_flags(code: str) -> None:
+    made = steps(code, include=[Path("my headers")], extra=["-DX=1"])
+    first = made.commands[0]
+    assert '-DKBUILD_MODNAME="my_app"' in first
+    assert '-DKBUILD_BASENAME="my_mod"' in first
+    assert "-Imy headers" in first
+    assert "-DX=1" in first
+    assert made.object == Path("out/my-mod.o")
+
+
+def test_objtool_works_where_kbuild_has_it_work() -> None:
+    late = KbuildFlags(**{**FLAGS.__dict__, "objtool_on_link": True})
+    one = kcompile.source_steps(late, Path("a.c"), Path("out"), module="m")
+    assert not any("objtool" in word for command in one.commands for word in command)
+    join = kcompile.join_steps(late, [one.object], Path("out/joined.o"))
+    assert join == [
+        ["ld", "-r", "-o", "out/joined.o", "out/a.o"],
+        ["/kdir/objtool", "--orc", "out/joined.o"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stderr", "hint"),
+    [
+        ("k.c:1:10: fatal error: stdio.h: No such file or directory", "stdio.h is not one of"),
+        ("error: impossible constraint in 'asm'", "code=kernel"),
+    ],
+)
+def test_hints_for_what_compilers_say(stderr: str, hint: str) -> None:
+    problem = kcompile.explain(CommandError("gcc failed", stderr=stderr), Path("k.c"))
+    assert problem.message.startswith("k.c:")
+    assert problem.hint is not None
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("my-app", "my_app"), ("a b", "a_b"), ("x", "x"), ("", "kmod")]
+)
+def test_module_names_are_identifiers(name: str, wanted: str) -> None:
+    assert kcompile.module_name(name) == wanted

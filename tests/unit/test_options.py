@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The option table and what is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from SCons.Errors import UserError
+
+from kbridge import cli, options, scons_tool
+
+
+def test_every_verb_and_option_has_help() -> None:
+    for option in options.OPTIONS:
+        assert option.help
+        assert option.flags or option.variable
+        assert bool(option.flags) == bool(option.verbs)
+    for verb in options.VERBS:
+        assert verb.help
+        assert verb.example.find("kbridge") >= 0
+
+
+def test_scons_variables_are_those_promised() -> None:
+    wanted = [
+        "app",
+        "kmod",
+        "name",
+        "out",
+        "shared",
+        "code",
+        "link",
+        "kcflags",
+        "cflags",
+        "ldflags",
+        "kernel",
+        "kdir",
+        "V",
+    ]
+    assert {option.variable for option in options.of_scons()} == set(wanted)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["biuld"], "did you mean build?"),
+        (["build", "a.c", "--kmd", "k.c"], "did you mean --kmod?"),
+        (["run", "--cpu", "2", "x"], "did you mean --cpus?"),
+        (["build"], "-o FILE"),
+        (["build", "-o", "x"], "--kmod FILE"),
+    ],
+)
+def test_usage_errors_name_the_nearest(
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = cli.main(argv)
+    assert status == (125 if argv[0] == "run" else 2)
+    out, err = capsys.readouterr()
+    assert not out
+    assert says in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"kmd": "x.c"}, "did you mean kmod=?"),
+        ({"cods": "pic"}, "did you mean code=?"),
+    ],
+)
+def test_unknown_scons_variables_name_the_nearest(arguments: dict[str, str], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        scons_tool.variables(arguments)
+    assert says in str(caught.value)
+
+
+def test_everything_after_prog_is_progs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kbridge.verbs import run
+
+    seen: list[run.RunRequest] = []
+
+    def record(request: run.RunRequest) -> int:
+        seen.append(request)
+        return 7
+
+    monkeypatch.setattr(run, "run", record)
+    words = ["run", "--cpus", "3", "prog", "--cpus", "4", "--", "-v", "--help"]
+    assert cli.main(words) == 7
+    assert seen[0].program == "prog"
+    assert list(seen[0].args) == ["--cpus", "4", "--", "-v", "--help"]
+    assert seen[0].cpus == 3
+    assert not seen[0].verbose
+
+
+def test_errors_of_the_system_are_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kbridge import kelevate
+
+    def full(_target: object) -> Path:
+        raise OSError(28, "No space left on device", str(tmp_path / "x"))
+
+    monkeypatch.setattr(kelevate, "module", full)
+    assert cli.main(["kelevate"]) == 1
+    err = capsys.readouterr().err
+    assert f"{tmp_path / 'x'}: No space left on device" in err
+    assert "Traceback" not in err
