@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The first process of the throw-away machine: makes an ordinary small system, loads kelevate,
+ * runs one program as root with its streams relayed to the host, reports how it ended, powers
+ * off.  Static; everything it needs lies in its own folder of the initramfs.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "guest.h"
+
+#define OURS "/.kbridge/"
+#define RUN "/run/kbridge/"
+
+void power_off(void)
+{
+	reboot(RB_POWER_OFF);
+	for (;;)
+		pause();
+}
+
+static void say(enum frame_type type, const char *format, va_list args)
+{
+	char text[512];
+	int size = vsnprintf(text, sizeof(text), format, args);
+
+	if (size >= (int)sizeof(text))
+		size = sizeof(text) - 1;
+	channel_send(type, 0, text, size);
+	dprintf(2, "kbridge guest: %s\n", text); /* on the console too: there may be no channel */
+}
+
+void warn(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(FRAME_WARNING, format, args);
+	va_end(args);
+}
+
+void fail(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(FRAME_FAILED, format, args);
+	va_end(args);
+	channel_close();
+}
+
+static int load_module(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return -1;
+	err = syscall(SYS_finit_module, fd, "", 0);
+	if (err && errno == EEXIST)
+		err = 0;
+	close(fd);
+	return err;
+}
+
+/* The modules that the channel needs, one a line, in the order of their dependencies. */
+static void load_modules(void)
+{
+	size_t size;
+	char *list = read_file(OURS "modules", 65536, &size), *rest = list, *name;
+	char path[512];
+
+	while (list && (name = strsep(&rest, "\n"))) {
+		snprintf(path, sizeof(path), OURS "%s", name);
+		if (*name && load_module(path))
+			warn("cannot load the module %s: %s", name, strerror(errno));
+	}
+	free(list);
+}
+
+/* ---- what programs with a kernel part need ---- */
+
+static void move_file(const char *from, const char *to)
+{
+	if (rename(from, to) && errno != ENOENT)
+		warn("cannot make %s: %s", to, strerror(errno));
+}
+
+static void set_up_kernel_bridge(void)
+{
+	if (!access(OURS "kelevate.ko", R_OK) && load_module(OURS "kelevate.ko"))
+		warn("the kelevate module does not load: %s; see the kernel's messages",
+		     strerror(errno));
+	if (mkdir("/run/kbridge", 0700) && errno != EEXIST)
+		warn("cannot make /run/kbridge: %s", strerror(errno));
+	move_file(OURS "libkbridge.so", RUN "libkbridge.so");
+	if (make_libkernel(OURS "libkernel.so", RUN "libkernel.so") < 0)
+		warn("there is no libkernel.so for this boot");
+	unlink(OURS "libkernel.so");
+}
+
+/*
+ * An oops kills the program that made it; a panic ends the machine at once.  From here on the
+ * console shows all that the kernel says, also what the program makes it say.
+ */
+static void set_up_kernel(void)
+{
+	if (set_value("/proc/sys/kernel/panic_on_oops", "0") ||
+	    set_value("/proc/sys/kernel/panic", "-1"))
+		warn("cannot set how the kernel panics: %s", strerror(errno));
+	set_value("/proc/sys/kernel/printk", "8");
+}
+
+/* Descriptors 0 to 2 are the console until the channel is open; the kernel may have none. */
+static void open_console(void)
+{
+	int fd = open("/dev/console", O_RDWR);
+
+	if (fd < 0)
+		fd = open("/dev/null", O_RDWR);
+	if (fd < 0)
+		return;
+	dup2(fd, 0);
+	dup2(fd, 1);
+	dup2(fd, 2);
+	if (fd > 2)
+		close(fd);
+}
+
+int main(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	set_up_system();
+	open_console();
+	load_modules();
+	if (channel_open())
+		fail("no port named kbridge");
+	set_up_kernel();
+	set_up_loopback();
+	set_up_kernel_bridge();
+	channel_send_u32(FRAME_HELLO, 0, PROTOCOL_VERSION);
+	run_program();
+	channel_close();
+}

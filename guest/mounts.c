@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The system around the program: kernel file systems, devices, loopback network. */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "guest.h"
+
+static void mount_at(const char *type, const char *folder, unsigned long flags, const char *options)
+{
+	mkdir(folder, 0755);
+	if (mount(type, folder, type, flags, options))
+		fail("cannot mount %s on %s: %s", type, folder, strerror(errno));
+}
+
+/* devtmpfs hides what came in the initramfs for /dev/shm: keep that, it is memory just as well. */
+static void mount_devices(void)
+{
+	char from[64];
+	int shm;
+
+	mkdir("/dev", 0755);
+	mkdir("/dev/shm", 01777);
+	shm = open("/dev/shm", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	mount_at("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
+	mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", shm);
+	mkdir("/dev/shm", 01777);
+	if (mount(from, "/dev/shm", NULL, MS_BIND, NULL))
+		fail("cannot mount /dev/shm: %s", strerror(errno));
+	close(shm);
+	chmod("/dev/shm", 01777);
+}
+
+static void link_devices(void)
+{
+	static const char *const links[][2] = {
+		{ "/proc/self/fd", "/dev/fd" },	      { "/proc/self/fd/0", "/dev/stdin" },
+		{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" },
+		{ "pts/ptmx", "/dev/ptmx" },
+	};
+	size_t k;
+
+	unlink("/dev/ptmx");
+	for (k = 0; k < sizeof(links) / sizeof(links[0]); k++)
+		if (symlink(links[k][0], links[k][1]))
+			warn("no %s: %s", links[k][1], strerror(errno));
+}
+
+/*
+ * Nothing is mounted on /tmp and /run: the root is memory too, and the program or its files may
+ * lie there.
+ */
+void set_up_system(void)
+{
+	static const char *const folders[] = { "/tmp", "/var/tmp" };
+	size_t k;
+
+	umask(0);
+	mkdir("/", 0755);
+	mount_at("proc", "/proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL);
+	mount_at("sysfs", "/sys", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL);
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL); /* where the kernel has them */
+	mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
+	mount_devices();
+	link_devices();
+	for (k = 0; k < sizeof(folders) / sizeof(folders[0]); k++) {
+		make_folders(folders[k]);
+		chmod(folders[k], 01777);
+	}
+	mkdir("/run", 0755);
+	umask(022);
+	if (sethostname("kbridge", 7))
+		warn("cannot set the host name: %s", strerror(errno));
+}
+
+void set_up_loopback(void)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (s < 0)
+		return; /* a kernel without a network */
+	if (!ioctl(s, SIOCGIFFLAGS, &request)) {
+		request.ifr_flags |= IFF_UP;
+		if (ioctl(s, SIOCSIFFLAGS, &request))
+			warn("cannot bring the loopback network up: %s", strerror(errno));
+	}
+	close(s);
+}

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kbridge run: runs a program where its kernel is, here or in a throw-away virtual machine.
+
+Decides which kernel and where, and turns how it ended into an exit status; the parts are in
+kbridge.vm and kbridge.kernels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from kbridge import kelevate, libkernel, log, paths, proc, runtime
+from kbridge.errors import KbridgeError
+from kbridge.kernels import image as images
+from kbridge.kernels import target as targets
+from kbridge.symbols import image as symbols
+from kbridge.vm import contents, environment, initramfs, machine, native, qemu
+from kbridge.vm.console import Console
+from kbridge.vm.program import NOT_EXECUTABLE, NOT_FOUND, Program, examine
+from kbridge.vm.relay import Order, Outcome
+
+GUEST_PANIC = 123
+TIMED_OUT = 124
+OWN_FAILURE = 125
+
+CONSOLE_LOG = "KBRIDGE_CONSOLE_LOG"  # a file that gets all that the guest's kernel says
+
+
+@dataclass
+class RunRequest:
+    """`memory` in MiB, `timeout` in seconds, `files` as HOST:GUEST.
+
+    `append`: more words for the kernel's command line.  `fresh`: boot anew (always so for now,
+    except that it also keeps the program off this machine's own kernel).
+    """
+
+    program: str
+    args: Sequence[str] = ()
+    kernel: str | None = None
+    kdir: str | Path | None = None
+    cpus: int = 2
+    memory: int = 512
+    timeout: float | None = None
+    append: str = ""
+    files: Sequence[str] = field(default_factory=list)
+    fresh: bool = False
+    verbose: bool = False
+    dry_run: bool = False
+
+
+class _Terminated(BaseException):
+    """A signal asked us to end: unwinds everything, so that nothing is left behind."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP unwind the stack, once; ignored ones stay ignored."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        for one in taken:  # a second one must not interrupt the clearing up
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated(number)
+
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.getsignal(one) for one in wanted}
+    taken = [one for one in wanted if before[one] != signal.SIG_IGN]
+    for one in taken:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, before[one])
+
+
+def _open_standard_streams() -> None:
+    """A closed descriptor 0, 1 or 2 would be taken by the next file that is opened."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
+
+
+# Which kernel
+
+
+def _release(request: RunRequest, program: Program) -> str:
+    note = program.note
+    wanted = request.kernel
+    if request.kdir:
+        wanted = targets.find(request.kernel, request.kdir).release
+    if note is None:
+        return wanted or targets.find().release
+    if wanted and wanted != note.release:
+        raise KbridgeError(
+            f"{note.file} was built for kernel {note.release}, not {wanted}",
+            hint=f"leave --kernel out, or build it for {wanted}",
+        )
+    return note.release
+
+
+def _check_build_id(program: Program, found: str, where: Path) -> None:
+    note = program.note
+    if note and note.build_id != found:
+        raise KbridgeError(
+            f"{note.file} was built for build ID {note.build_id} of kernel {note.release}, "
+            f"{where} has {found or 'none'}",
+            hint="build the program again",
+        )
+
+
+# What the guest gets
+
+
+def _kelevate(release: str, needed: bool) -> Path | None:
+    """kelevate.ko.  Programs without a kernel part can do without it."""
+    try:
+        return kelevate.module(targets.find(release))
+    except KbridgeError as problem:
+        if needed:
+            raise
+        log.detail(f"no kelevate in the guest: {problem.message}")
+        return None
+
+
+def _guest_files(image: images.KernelImage, program: Program) -> contents.GuestFiles:
+    table = symbols.cached(image.vmlinuz)
+    _check_build_id(program, table.build_id, image.vmlinuz)
+    return contents.GuestFiles(
+        kelevate=_kelevate(image.release, program.note is not None),
+        libkbridge=runtime.library(),
+        libkernel=libkernel.cached_runtime(table),
+    )
+
+
+def _machine(request: RunRequest, kernel: Path, initrd: Path) -> qemu.Machine:
+    return qemu.Machine(
+        kernel=kernel,
+        initramfs=initrd,
+        cpus=request.cpus,
+        memory=request.memory,
+        append=request.append,
+        verbose=request.verbose,
+    )
+
+
+def _folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError as problem:
+        raise KbridgeError(
+            "the working folder is no longer there", hint="change to one that is: cd"
+        ) from problem
+
+
+def _order(request: RunRequest, program: Program) -> Order:
+    folder = _folder()
+    return Order(
+        path=str(program.path),
+        argv=[request.program, *request.args],
+        environment=environment.filtered(os.environ, folder),
+        folder=folder,
+    )
+
+
+# How it ended
+
+
+def _not_started(program: Program, number: int) -> KbridgeError:
+    reason = os.strerror(number)
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return KbridgeError(
+            f"{program.path}: {reason}",
+            hint="is its interpreter there? readelf -l PROG names it",
+            status=NOT_FOUND,
+        )
+    return KbridgeError(
+        f"{program.path}: {reason}", hint="PROG is a program for x86-64", status=NOT_EXECUTABLE
+    )
+
+
+def _signal_status(program: Program, number: int, cause: str, hint: str) -> int:
+    """128 + number.  Raises KbridgeError that says why, except where nobody read the output."""
+    if number == signal.SIGPIPE:
+        return 128 + number
+    raise KbridgeError(
+        f"{program.path} was {proc.describe_exit(-number)}{cause}", hint=hint, status=128 + number
+    )
+
+
+def _too_late(seconds: float | None) -> KbridgeError:
+    return KbridgeError(
+        f"not at its end after {seconds:g} s" if seconds else "timed out",
+        hint="give it more time: --timeout SECONDS",
+        status=TIMED_OUT,
+    )
+
+
+def _machine_gone(console: Console) -> KbridgeError:
+    console.print_last_lines()
+    panic = console.panic()
+    cause = f"the guest's kernel panicked: {panic}" if panic else "the guest ended before PROG did"
+    return KbridgeError(
+        cause,
+        hint="see what its kernel said; --verbose shows all of it",
+        status=GUEST_PANIC,
+    )
+
+
+def _status(request: RunRequest, program: Program, outcome: Outcome, console: Console) -> int:
+    if outcome.failure is not None:
+        console.print_last_lines()
+        raise KbridgeError(
+            f"the guest cannot run PROG: {outcome.failure}", hint="--verbose shows its messages"
+        )
+    if outcome.refused is not None:
+        raise _not_started(program, outcome.refused)
+    if outcome.wait_status is not None:
+        if os.WIFSIGNALED(outcome.wait_status):
+            fault = console.fault()
+            if fault:
+                console.print_fault()
+            cause = f"; the guest's kernel says: {fault}" if fault else ""
+            hint = "--verbose shows what the guest's kernel says"
+            return _signal_status(program, os.WTERMSIG(outcome.wait_status), cause, hint)
+        return os.WEXITSTATUS(outcome.wait_status)
+    if outcome.late:
+        if console.panic():
+            raise _machine_gone(console)
+        raise _too_late(request.timeout)
+    raise _machine_gone(console)
+
+
+# The two places
+
+
+def _run_here(request: RunRequest, program: Program) -> int:
+    native.prepare()
+    order = _order(request, program)
+    log.detail(f"running {program.path} on this machine's kernel")
+    try:
+        status = native.run(program.path, order.argv, order.environment, request.timeout)
+    except OSError as problem:
+        raise _not_started(program, problem.errno or errno.ENOEXEC) from problem
+    if status is None:
+        raise _too_late(request.timeout)
+    if status < 0:
+        return _signal_status(program, -status, "", "dmesg shows what the kernel says")
+    return status
+
+
+def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
+    image = images.find(release)
+    files = _guest_files(image, program)
+    tree = contents.program_tree(program, request.files)
+    contents.check_memory(tree, request.memory)
+    log_file = os.environ.get(CONSOLE_LOG)
+    console = Console(show=request.verbose, file=Path(log_file) if log_file else None)
+    with contextlib.closing(console), paths.scratch("kbridge-run-") as folder:
+        initrd = folder / "initramfs"
+        initramfs.copy(contents.base(image, files), initrd)
+        initramfs.pack(tree, initrd)
+        outcome = machine.run(
+            _machine(request, image.vmlinuz, initrd),
+            _order(request, program),
+            console,
+            seconds=request.timeout,
+            orderly=bool(log_file),
+        )
+        return _status(request, program, outcome, console)
+
+
+def _describe(request: RunRequest, program: Program, release: str) -> None:
+    """--dry-run: a line that one can paste, and comments."""
+    lines = []
+    try:
+        kernel = images.find(release, download=False).vmlinuz
+    except KbridgeError:
+        kernel = paths.cache("images") / release / "boot" / f"vmlinuz-{release}"
+        lines.append(f"# the image of kernel {release} would be fetched first")
+    tree = contents.program_tree(program, request.files)
+    contents.check_memory(tree, request.memory)
+    initrd = Path(os.environ.get("TMPDIR") or "/tmp") / "kbridge-run" / "initramfs"
+    shown = _machine(request, kernel, initrd)
+    argv = qemu.command(shown, qemu.Wires.by_hand(), kvm=qemu.kvm_works())
+    lines += [shlex.join(argv), f"# kernel {release}; in the initramfs, beside kbridge's own:"]
+    lines += [f"#   {guest} <- {host}" for guest, host in sorted(tree.files.items())]
+    lines += [f"#   {guest} -> {text}" for guest, text in sorted(tree.links.items())]
+    order = _order(request, program)
+    lines += [f"# runs, in {order.folder}: {shlex.join(order.argv)}"]
+    print("\n".join(lines))
+
+
+def _check(request: RunRequest) -> None:
+    if request.cpus < 1 or request.memory < 1:
+        raise KbridgeError(
+            "--cpus and --memory are at least 1", hint="leave them out for what is usual"
+        )
+    if request.timeout is not None and request.timeout <= 0:
+        raise KbridgeError("--timeout is more than 0", hint="leave it out for no limit")
+
+
+def _run(request: RunRequest) -> int:
+    _check(request)
+    program = examine(request.program)
+    release = _release(request, program)
+    build_id = program.note.build_id if program.note else None
+    for_machine = request.fresh or request.files or request.append
+    if not for_machine and native.possible(release, build_id):
+        if not request.dry_run:
+            return _run_here(request, program)
+        print(f"# on this machine, kernel {release}:\n{shlex.join(_order(request, program).argv)}")
+        return 0
+    if request.dry_run:
+        _describe(request, program, release)
+        return 0
+    return _run_in_machine(request, program, release)
+
+
+def run(request: RunRequest) -> int:
+    """Run the program and return its exit status.
+
+    Raises KbridgeError with `status` 123 (guest panic), 124 (time-out), 125 (kbridge's own
+    failure), 126 (PROG not executable), 127 (not found), 128+n (killed by signal n).  Where
+    SIGTERM or SIGHUP asked kbridge to end, the status is 128+n; Ctrl-C raises KeyboardInterrupt.
+    """
+    _open_standard_streams()
+    sys.stdout.flush()
+    try:
+        with _ended_by_signals():
+            return _run(request)
+    except _Terminated as problem:
+        return 128 + problem.number
+    except KbridgeError as problem:
+        if problem.status < GUEST_PANIC:
+            problem.status = OWN_FAILURE
+        raise
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        raise KbridgeError(f"{where}{problem.strerror or problem}", status=OWN_FAILURE) from problem

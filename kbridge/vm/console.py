@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the guest's kernel says: kept for the error message, shown or written where asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kbridge import log
+
+_KEPT = 1 << 20  # bytes; the rest is in the log file, if there is one
+_LINES = 12
+_FAULT_LINES = 30
+_PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
+_FAULT = re.compile(r".*(?:\bBUG: |\bOops: |general protection fault).*")
+_NOISE = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1bc|\r")
+
+
+class Console:
+    """`show`: pass it on to stderr as it comes; `file`: write it there too."""
+
+    def __init__(self, *, show: bool = False, file: Path | None = None) -> None:
+        self._tail = bytearray()
+        self._show = show
+        self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644) if file else -1
+
+    def take(self, data: bytes) -> None:
+        self._tail += data
+        del self._tail[:-_KEPT]
+        if self._file >= 0:
+            os.write(self._file, data)
+        if self._show:
+            try:
+                sys.stderr.buffer.write(data)
+                sys.stderr.flush()
+            except (OSError, ValueError, AttributeError):
+                self._show = False  # nobody is listening
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def text(self) -> str:
+        return _NOISE.sub("", self._tail.decode("utf-8", "replace"))
+
+    def panic(self) -> str | None:
+        """Why the kernel gave up, in its own words."""
+        found = _PANIC.search(self.text())
+        return found[1].strip() if found else None
+
+    def fault(self) -> str | None:
+        """The kernel's first line about an oops."""
+        found = _FAULT.search(self.text())
+        return found[0].strip() if found else None
+
+    def print_fault(self) -> None:
+        lines = self.text().splitlines()
+        first = next((k for k, line in enumerate(lines) if _FAULT.match(line)), None)
+        if first is not None:
+            self._print(lines[first : first + _FAULT_LINES])
+
+    def print_last_lines(self) -> None:
+        """For the error message; nothing where they have been shown already."""
+        self._print([line for line in self.text().splitlines() if line.strip()][-_LINES:])
+
+    def _print(self, lines: Sequence[str]) -> None:
+        if lines and not self._show:
+            log.passed_on("\n".join(["what the guest's kernel said:", *lines]))

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Decides what goes into the guest: the base that all programs share, and the program's own part.
+
+The base is kept in the cache, keyed by what it is made of; see initramfs.py for the packing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kbridge import log, paths, proc
+from kbridge.errors import KbridgeError
+from kbridge.kernels.image import KernelImage
+from kbridge.vm import initramfs, modules
+from kbridge.vm.program import Program
+
+OURS = "/.kbridge"  # the guest's own folder, in its root
+
+_FORM = "1"  # of the base; to be raised with every change that old cached files lack
+_INIT_FLAGS = ("-O2", "-s", "-static", "-std=gnu11", "-D_GNU_SOURCE")
+
+# Enough of /etc for the C library; --file may put others in their place.
+_ETC = {
+    "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "/etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "/etc/hosts": "127.0.0.1 localhost kbridge\n::1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+
+
+@dataclass(frozen=True)
+class GuestFiles:
+    """What programs with a kernel part need in the guest; None for what there is not.
+
+    `libkernel` is the run-time file with slide 0; the guest adds the slide of its boot.
+    """
+
+    kelevate: Path | None = None
+    libkbridge: Path | None = None
+    libkernel: Path | None = None
+
+
+def init_program() -> Path:
+    """The guest's first process, compiled once for its sources."""
+    sources = sorted(paths.source("guest").glob("*.[ch]"))
+    key = hashlib.sha256(" ".join(_INIT_FLAGS).encode())
+    for source in sources:
+        key.update(source.name.encode() + b"\0" + source.read_bytes())
+    output = paths.cache("guest") / f"init-{key.hexdigest()[:20]}"
+    if not output.is_file():
+        with paths.scratch() as folder:
+            made = folder / "init"
+            proc.run(
+                ["gcc", *_INIT_FLAGS, "-o", made, *(s for s in sources if s.suffix == ".c")],
+                what="building the guest's init",
+                hint="a static libc is needed: apt-get install libc6-dev",
+            )
+            paths.write_atomically(output, made.read_bytes(), mode=0o755)
+    return output
+
+
+def _identity(file: Path | None) -> str:
+    if file is None:
+        return "-"
+    status = file.stat()
+    return f"{file}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def base_tree(image: KernelImage, files: GuestFiles, folder: Path) -> initramfs.Tree:
+    """The base; what has to be made for it is put in `folder`."""
+    tree = initramfs.Tree()
+    for name, mode in (("/root", 0o700), ("/tmp", 0o1777), ("/run", 0o755), (OURS, 0o700)):
+        tree.add_folder(name, mode)
+    tree.add_file(f"{OURS}/init", init_program())
+    names = []
+    for module in modules.needed(image.modules):
+        name = f"{module.name.partition('.ko')[0]}.ko"
+        (folder / name).write_bytes(modules.content(module))
+        tree.add_file(f"{OURS}/{name}", folder / name)
+        names.append(name)
+    (folder / "modules").write_text("".join(f"{name}\n" for name in names))
+    tree.add_file(f"{OURS}/modules", folder / "modules")
+    for guest, text in _ETC.items():
+        made = folder / guest.rpartition("/")[2]
+        made.write_text(text)
+        tree.add_file(guest, made)
+    for name, file in (
+        ("kelevate.ko", files.kelevate),
+        ("libkbridge.so", files.libkbridge),
+        ("libkernel.so", files.libkernel),
+    ):
+        if file is not None:
+            tree.add_file(f"{OURS}/{name}", file)
+    return tree
+
+
+def base(image: KernelImage, files: GuestFiles) -> Path:
+    """The initramfs that every program for this kernel starts with, from the cache."""
+    parts = (image.vmlinuz, image.modules, files.kelevate, files.libkbridge, files.libkernel)
+    words = [_FORM, init_program().name, *map(_identity, parts), *_ETC.values()]
+    key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:20]
+    output = paths.cache("initramfs") / f"{image.release}-{key}.cpio"
+    if output.is_file():
+        return output
+    log.detail(f"packing the guest's base for kernel {image.release}")
+    with paths.scratch() as folder:
+        handle, name = tempfile.mkstemp(dir=output.parent, prefix=".base-")
+        os.close(handle)
+        try:
+            initramfs.pack(base_tree(image, files, folder), Path(name))
+            Path(name).replace(output)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    return output
+
+
+def _split(word: str) -> tuple[Path, str]:
+    host, colon, guest = word.rpartition(":")
+    if not colon or not host or not guest:
+        raise KbridgeError(
+            f"--file {word}: not of the form HOST:GUEST", hint="e.g. --file data.txt:/tmp/data.txt"
+        )
+    return Path(host), guest
+
+
+def program_tree(program: Program, files: Sequence[str]) -> initramfs.Tree:
+    """PROG at its own path, its libraries at theirs, and what --file names."""
+    tree = initramfs.Tree()
+    for file in program.files:
+        tree.add_same(file)
+    cache = Path("/etc/ld.so.cache")  # or the guest's loader looks in its built-in folders only
+    if len(program.files) > 1 and os.access(cache, os.R_OK):
+        tree.add_same(cache)
+    for word in files:
+        host, guest = _split(word)
+        tree.add_tree(guest, host)
+    return tree
+
+
+def check_memory(tree: initramfs.Tree, memory: int) -> None:
+    """Raise KbridgeError where the files cannot fit: the kernel holds them twice for a while.
+
+    `memory` is in MiB; 128 of them are the kernel's and the base's.
+    """
+    needed = 2 * (tree.size() >> 20) + 128
+    if needed > memory:
+        raise KbridgeError(
+            f"PROG and its files, {tree.size() >> 20} MiB, do not fit in a guest of {memory} MiB",
+            hint=f"give it more: --memory {needed}",
+        )

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs the program on this machine, where its kernel is the running one and has kelevate.
+
+Not for the virtual machine (machine.py).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kbridge import libkernel, paths, runtime
+from kbridge.errors import KbridgeError
+from kbridge.symbols import kallsyms, notes
+
+DEVICE = Path("/dev/kelevate")
+_NOTES = Path("/sys/kernel/notes")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def running_build_id() -> str:
+    """The running kernel's build ID, or '' where it tells none."""
+    try:
+        return notes.build_id(_NOTES.read_bytes())
+    except OSError:
+        return ""
+
+
+def possible(release: str, build_id: str | None) -> bool:
+    """Whether a program for that kernel can run here.  `build_id` None: any of that release."""
+    if platform.release() != release or os.geteuid() != 0:
+        return False
+    if build_id is not None and running_build_id() != build_id:
+        return False
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise KbridgeError unless only root can put anything into `folder`."""
+    status = folder.lstat()
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or mode != 0o700:
+        raise KbridgeError(
+            f"{folder} is not root's own folder with mode 0700: its libraries run as root",
+            hint=f"find out who made it, remove it, and repeat: ls -ld {folder}",
+        )
+
+
+def prepare(folder: Path = Path(runtime.RUN_FOLDER)) -> None:
+    """Make the folder of this boot with libkernel.so and libkbridge.so, as far as it is not there.
+
+    Modules come and go, so libkernel.so is made anew when their list has changed.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _check_folder(folder)
+    library = runtime.library().read_bytes()
+    kept = folder / "libkbridge.so"
+    if not kept.is_file() or kept.read_bytes() != library:
+        paths.write_atomically(kept, library, mode=0o755)
+    state = f"{_BOOT_ID.read_text()}{Path('/proc/modules').read_text()}"
+    stamp = folder / "state"
+    if (folder / libkernel.SONAME).is_file() and stamp.is_file() and stamp.read_text() == state:
+        return
+    libkernel.write_runtime(kallsyms.running(), folder / libkernel.SONAME)
+    paths.write_atomically(stamp, state)
+
+
+def run(
+    path: Path, argv: Sequence[str], environment: Mapping[str, str], seconds: float | None
+) -> int | None:
+    """Run the program; its wait status (negative: the signal), None when the time was up.
+
+    Raises OSError when it does not start.
+    """
+    with subprocess.Popen([*argv], executable=path, env=dict(environment)) as process:
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if process.poll() is None:
+                process.kill()

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finds out about PROG: where it is, whether it can run, which libraries and kernel it needs.
+
+Reads ELF files and asks the program's own dynamic loader; starts nothing of PROG.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kbridge import proc
+from kbridge.errors import KbridgeError
+
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+OURS = frozenset({"libkbridge.so", "libkernel.so"})  # made for each boot, in a folder of their own
+
+_NOTE_NAME = "kbridge"
+_NOTE_KERNEL = 1
+# "	libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)", glibc's and musl's alike
+_LISTED = re.compile(r"^\s*(\S+)(?: => (.+?))?(?: \(0x[0-9a-f]+\))?$", re.MULTILINE)
+_NOT_FOUND = re.compile(r"^\s*(\S+) => not found|Error loading shared library ([^:\n]+):", re.M)
+
+
+@dataclass(frozen=True)
+class KernelNote:
+    """What .note.kbridge says: the kernel that `file` was built for."""
+
+    release: str
+    build_id: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Program:
+    """`path` is absolute, its symlinks kept.  `files`: what its loader maps, itself included."""
+
+    path: Path
+    files: tuple[Path, ...]
+    note: KernelNote | None
+
+
+def _unusable(message: str, hint: str) -> KbridgeError:
+    return KbridgeError(message, hint=hint, status=NOT_EXECUTABLE)
+
+
+def locate(name: str) -> Path:
+    """PROG as a shell finds it: a path, or without a slash a name in PATH."""
+    if not name:
+        raise KbridgeError("PROG is empty", hint="name a program", status=NOT_FOUND)
+    if "/" not in name:
+        found = shutil.which(name)
+        if found:
+            return Path(found).absolute()
+        here = Path(name).exists()
+        raise KbridgeError(
+            f"{name}: not found in PATH",
+            hint=f"did you mean ./{name}?" if here else "give the path of a program",
+            status=NOT_FOUND,
+        )
+    path = Path(name)
+    # '..' behind a symlink is not what its text says, and the guest has only what is named
+    return path.parent.resolve() / path.name if ".." in path.parts else path.absolute()
+
+
+def _content(path: Path) -> bytes:
+    """The program's bytes.  Raises KbridgeError (126, 127) where a shell would."""
+    try:
+        if path.is_dir():
+            raise _unusable(f"{path}: is a directory", "name a program")
+        content = path.read_bytes()
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise KbridgeError(
+                f"{path}: {problem.strerror}", hint="check the path", status=NOT_FOUND
+            ) from problem
+        raise _unusable(f"{path}: {problem.strerror}", "it must be readable") from problem
+    if not os.access(path, os.X_OK):
+        raise _unusable(f"{path}: not executable", f"chmod +x {path}")
+    return content
+
+
+def _check_elf(path: Path, content: bytes) -> None:
+    if content.startswith(b"#!"):
+        line = content[2:].split(b"\n")[0].decode("utf-8", "replace").strip()
+        hint = f"name the interpreter as PROG: kbridge run --file {path}:{path} {line} {path}"
+        raise _unusable(f"{path}: a script, not an ELF program", hint)
+    if not content.startswith(b"\x7fELF"):
+        raise _unusable(f"{path}: not an ELF program", "PROG is a compiled program")
+
+
+def _elf(content: bytes, path: Path) -> Any:
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        elf = ELFFile(io.BytesIO(content))
+        machine, kind = elf["e_machine"], elf["e_type"]
+    except Exception as problem:  # pyelftools raises whatever a damaged header leads it to
+        raise _unusable(f"{path}: a damaged ELF file ({problem})", "build it again") from problem
+    if machine != "EM_X86_64" or elf.elfclass != 64:
+        raise _unusable(
+            f"{path}: an ELF file for {machine}, {elf.elfclass} bit",
+            "the guest runs x86-64 programs",
+        )
+    if kind not in ("ET_EXEC", "ET_DYN"):
+        raise _unusable(f"{path}: an ELF file, but no program ({kind})", "link it")
+    return elf
+
+
+def _segments(elf: Any, kind: str) -> Iterator[Any]:
+    return (segment for segment in elf.iter_segments() if segment["p_type"] == kind)
+
+
+def _note(elf: Any, path: Path) -> KernelNote | None:
+    for segment in _segments(elf, "PT_NOTE"):
+        for note in segment.iter_notes():
+            if note["n_name"] != _NOTE_NAME or note["n_type"] not in (_NOTE_KERNEL, "NT_VERSION"):
+                continue
+            desc = note["n_descdata"] if "n_descdata" in note else note["n_desc"]
+            raw = desc if isinstance(desc, bytes) else desc.encode("latin-1")
+            words = raw.split(b"\0")
+            if len(words) >= 2:
+                return KernelNote(words[0].decode(), words[1].decode(), path)
+    return None
+
+
+def note_of(path: Path) -> KernelNote | None:
+    """The kernel note of a program or library that was built with a kmod."""
+    try:
+        content = path.read_bytes()
+        return _note(_elf(content, path), path)
+    except (OSError, KbridgeError):
+        return None
+
+
+def listed(output: str) -> list[Path]:
+    """The files in what `ld.so --list` printed.  The vDSO is none."""
+    found = []
+    for name, target in _LISTED.findall(output):
+        path = target or name
+        if path.startswith("/"):
+            found.append(Path(path))
+    return found
+
+
+def missing(output: str) -> list[str]:
+    """The libraries that the loader did not find, ours left out."""
+    found = [one or other for one, other in _NOT_FOUND.findall(output)]
+    return [name for name in found if name not in OURS]
+
+
+def _libraries(path: Path, interpreter: Path) -> list[Path]:
+    """Every file that the program's own loader would map for it."""
+    if not interpreter.exists():
+        raise KbridgeError(
+            f"{path}: its interpreter {interpreter} is not there",
+            hint="install the C library that the program was built for",
+            status=NOT_FOUND,
+        )
+    shown = proc.run([interpreter, "--list", path], check=False)
+    said = shown.stdout + shown.stderr
+    absent = missing(said)
+    if absent:
+        raise KbridgeError(
+            f"{path}: the library {absent[0]} is not found",
+            hint="install it, or name its folder in LD_LIBRARY_PATH",
+            status=NOT_FOUND,
+        )
+    found = listed(shown.stdout)
+    if shown.returncode and not found and "statically linked" not in said:
+        raise _unusable(
+            f"{path}: its loader {interpreter} refuses it: {shown.stderr.strip()[:200]}",
+            "build it again",
+        )
+    return [file for file in found if file.name not in OURS]
+
+
+def examine(name: str) -> Program:
+    """All about PROG.  Raises KbridgeError with status 126 (not executable) or 127 (not found)."""
+    path = locate(name)
+    content = _content(path)
+    _check_elf(path, content)
+    elf = _elf(content, path)
+    files = [path]
+    for segment in _segments(elf, "PT_INTERP"):
+        interpreter = Path(segment.get_interp_name())
+        files += [interpreter, *_libraries(path, interpreter)]
+    notes = filter(None, [_note(elf, path), *(note_of(one) for one in files[1:])])
+    return Program(path, tuple(dict.fromkeys(files)), next(notes, None))

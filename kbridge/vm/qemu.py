@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The QEMU command line, and what has to be probed for it.
+
+Not for starting the machine that runs programs (machine.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kbridge import log, paths, proc
+from kbridge.errors import KbridgeError
+from kbridge.vm.contents import OURS
+
+PROGRAM = "qemu-system-x86_64"
+PORT = "kbridge"  # name of the virtio-serial port; guest/channel.c looks for it
+
+_PROBE_SECONDS = 10
+_PROBE_VALUE = 0x2A  # isa-debug-exit ends QEMU with status 2 * value + 1
+
+# quiet: what the kernel says while booting costs more time than all the rest; the guest turns
+# the console on when it is up.  panic=-1: a panic ends the machine at once (with -no-reboot).
+# tsc=reliable, no_timer_check: do not test the emulated clocks.
+_KERNEL_WORDS = (
+    "console=ttyS0",
+    f"rdinit={OURS}/init",
+    "panic=-1",
+    "tsc=reliable",
+    "no_timer_check",
+    "cryptomgr.notests",
+    "random.trust_cpu=on",
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine is made of.  `memory` in MiB; `append` goes to the kernel as it is."""
+
+    kernel: Path
+    initramfs: Path
+    cpus: int = 2
+    memory: int = 512
+    append: str = ""
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Wires:
+    """QEMU's two chardevs: the rest of `-chardev KIND,id=...`."""
+
+    console: tuple[str, str]
+    channel: tuple[str, str]
+
+    @classmethod
+    def descriptors(cls, console: int, channel: int) -> Wires:
+        """Sockets that QEMU inherits."""
+        return cls(("socket", f"fd={console}"), ("socket", f"fd={channel}"))
+
+    @classmethod
+    def by_hand(cls) -> Wires:
+        """For a person who pastes the line: the console on the terminal, nobody on the channel."""
+        return cls(("stdio", "signal=on"), ("null", ""))
+
+
+def program() -> str:
+    """The path of QEMU.  Raises KbridgeError that names the package."""
+    found = shutil.which(PROGRAM)
+    if not found:
+        raise proc.missing_program(PROGRAM)
+    return found
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def _probe_rom() -> bytes:
+    """A BIOS whose first instructions end QEMU: mov al, VALUE; out 0xf4, al; hlt."""
+    code = bytes([0xB0, _PROBE_VALUE, 0xE6, 0xF4, 0xF4])
+    return bytes(0xFFF0) + code.ljust(16, b"\xf4")
+
+
+def _kvm_starts(qemu: str) -> bool:
+    """Whether a guest really runs an instruction under KVM; a device node alone says nothing."""
+    with tempfile.NamedTemporaryFile(prefix="kbridge-probe-") as rom:
+        rom.write(_probe_rom())
+        rom.flush()
+        devices = ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios", rom.name]
+        argv = [qemu, "-M", "q35,accel=kvm", "-cpu", "max", "-nodefaults", "-no-user-config"]
+        argv += ["-no-reboot", "-display", "none", "-m", "16", *devices]
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_PROBE_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+    return done.returncode == 2 * _PROBE_VALUE + 1
+
+
+def kvm_works() -> bool:
+    """Whether machines can use KVM here; probed once for each boot of this machine and QEMU."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    qemu = program()
+    status = Path(qemu).stat()
+    identity = f"{_boot_id()}:{qemu}:{status.st_size}:{status.st_mtime_ns}:{os.geteuid()}"
+    kept = paths.cache("kvm") / hashlib.sha256(identity.encode()).hexdigest()[:20]
+    try:
+        return kept.read_text() == "yes\n"
+    except OSError:
+        pass
+    works = _kvm_starts(qemu)
+    log.detail(f"/dev/kvm {'works' if works else 'is there and does not work'}")
+    for old in kept.parent.iterdir():
+        old.unlink(missing_ok=True)
+    paths.write_atomically(kept, "yes\n" if works else "no\n")
+    return works
+
+
+def kernel_command_line(machine: Machine) -> str:
+    words = [*_KERNEL_WORDS, "loglevel=7" if machine.verbose else "quiet", machine.append]
+    return " ".join(filter(None, words))
+
+
+def _chardev(name: str, wire: tuple[str, str]) -> list[str]:
+    kind, rest = wire
+    return ["-chardev", ",".join(filter(None, (kind, f"id={name}", rest)))]
+
+
+def _comma(path: Path) -> str:
+    """QEMU's option parser takes a doubled comma for one."""
+    return str(path).replace(",", ",,")
+
+
+def command(machine: Machine, wires: Wires, *, kvm: bool) -> list[str]:
+    """The whole command line."""
+    cpu = "max" if kvm or not _emulates_cx16_wrongly() else "max,-cx16"
+    argv: Sequence[str] = [
+        *(program(), "-M", "q35", "-accel", "kvm" if kvm else "tcg", "-cpu", cpu),
+        *("-smp", str(machine.cpus), "-m", f"{machine.memory}M"),
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+        *("-kernel", _comma(machine.kernel), "-initrd", _comma(machine.initramfs)),
+        *("-append", kernel_command_line(machine)),
+        *_chardev("console", wires.console),
+        *("-serial", "chardev:console"),
+        *_chardev("channel", wires.channel),
+        *("-device", "virtio-serial-pci,max_ports=2"),
+        *("-device", f"virtserialport,chardev=channel,name={PORT}"),
+    ]
+    return list(argv)
+
+
+def _emulates_cx16_wrongly() -> bool:
+    return True
+
+
+def check(machine: Machine) -> None:
+    """Raise KbridgeError for what QEMU cannot be given."""
+    if machine.cpus < 1 or machine.memory < 1:
+        raise KbridgeError("a machine needs at least one processor and memory")

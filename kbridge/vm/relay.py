@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Moves bytes between this process's standard streams and the guest, until the program ends.
+
+One loop, no threads: the channel and the console are always read; a stream that cannot go on is
+held back by its window (protocol.py), so that no stream stands in the way of another.  Not for
+starting or ending the machine (machine.py).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from kbridge import log
+from kbridge.vm import protocol
+from kbridge.vm.console import Console
+from kbridge.vm.protocol import Type
+
+_CHUNK = 65536
+_TICK = 0.25  # seconds between looks at what no descriptor tells
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the guest is to run: `path` there, argv, environment, working folder."""
+
+    path: str
+    argv: Sequence[str]
+    environment: dict[str, str]
+    folder: str
+
+    def frames(self) -> bytes:
+        rows = [(Type.PROGRAM, self.path), (Type.FOLDER, self.folder)]
+        rows += [(Type.ARGUMENT, word) for word in self.argv]
+        rows += [(Type.VARIABLE, f"{name}={value}") for name, value in self.environment.items()]
+        made = [protocol.encode(kind, os.fsencode(text)) for kind, text in rows]
+        return b"".join([*made, protocol.encode(Type.START)])
+
+
+@dataclass
+class Outcome:
+    """How it ended.  All None: the machine went away, or the time was up (`late`)."""
+
+    wait_status: int | None = None
+    refused: int | None = None  # errno of execve
+    failure: str | None = None  # the guest's own
+    late: bool = False
+    hello: float | None = None  # seconds until the guest was ready
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        return not (self.wait_status is None and self.refused is None and self.failure is None)
+
+
+class _Output:
+    """Standard output or error: what the guest sent and the descriptor has not taken yet."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.waiting = bytearray()
+        self.closed = False
+        # a write of so many bytes does not block when poll() says that there is room
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        self.chunk = _CHUNK if regular else select.PIPE_BUF
+
+    def write(self) -> int:
+        """Write once; the bytes written, or -1 when nobody takes them any more."""
+        try:
+            done = os.write(self.fd, memoryview(self.waiting)[: self.chunk])
+        except BlockingIOError:
+            return 0
+        except OSError as problem:
+            log.detail(f"descriptor {self.fd}: {problem.strerror}")
+            self.waiting.clear()
+            self.closed = True
+            return -1
+        del self.waiting[:done]
+        return done
+
+
+class Relay:
+    """`channel` and `console`: this end of the machine's sockets."""
+
+    def __init__(
+        self, channel: socket.socket, console_wire: socket.socket, console: Console, order: Order
+    ) -> None:
+        self._channel = channel
+        self._wire = console_wire
+        self._console = console
+        self._order = order
+        self._decoder = protocol.Decoder()
+        self._to_guest = bytearray()
+        self._outputs = {1: _Output(1), 2: _Output(2)}
+        self._input_open = False
+        self._credit = 0
+        self._machine_here = True
+        self._console_here = True
+        self.outcome = Outcome()
+        self._start = time.monotonic()
+        channel.setblocking(False)
+        console_wire.setblocking(False)
+
+    # standard input
+
+    def _may_read_input(self) -> bool:
+        if not self._input_open or not self._credit:
+            return False
+        try:  # reading a terminal from the background would stop this process
+            return os.tcgetpgrp(0) == os.getpgrp()
+        except OSError:
+            return True  # no terminal, or not ours
+
+    def _read_input(self) -> None:
+        try:
+            data = os.read(0, min(_CHUNK, self._credit))
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""  # closed, or a folder: no input
+        if data:
+            self._credit -= len(data)
+            self._to_guest += protocol.encode(Type.DATA, data, stream=0)
+        else:
+            self._input_open = False
+            self._to_guest += protocol.encode(Type.CLOSE, stream=0)
+
+    # standard output and error
+
+    def _write_output(self, stream: int) -> None:
+        output = self._outputs[stream]
+        done = output.write()
+        if done > 0:
+            self._to_guest += protocol.encode_number(Type.CREDIT, done, stream=stream)
+        elif done < 0:
+            # the program gets SIGPIPE at its next write, as it would here
+            self._to_guest += protocol.encode(Type.CLOSE, stream=stream)
+
+    # the channel
+
+    def _obey(self, frame: protocol.Frame) -> None:
+        outcome = self.outcome
+        match frame.type:
+            case Type.DATA if frame.stream in self._outputs:
+                if not self._outputs[frame.stream].closed:
+                    self._outputs[frame.stream].waiting += frame.payload
+            case Type.CREDIT:
+                self._credit += frame.number
+            case Type.CLOSE:
+                self._input_open = self._input_open and frame.stream != 0
+            case Type.EXIT:
+                outcome.wait_status = frame.number
+            case Type.NOT_STARTED:
+                outcome.refused = frame.number
+            case Type.FAILED:
+                outcome.failure = frame.text
+            case Type.WARNING:
+                outcome.warnings.append(frame.text)
+                log.warning(f"in the guest: {frame.text}")
+            case Type.HELLO:
+                self._greet(frame.number)
+            case _:
+                raise protocol.ProtocolError(f"an unexpected {frame.type.name}")
+
+    def _greet(self, version: int) -> None:
+        if version != protocol.VERSION:
+            raise protocol.ProtocolError(f"version {version}, not {protocol.VERSION}")
+        self.outcome.hello = time.monotonic() - self._start
+        log.detail(f"guest ready after {self.outcome.hello:.1f} s")
+        self._to_guest += self._order.frames()
+        self._input_open = True
+        self._credit = protocol.WINDOW
+
+    def _receive(self) -> None:
+        data = _received(self._channel)
+        if data is None:
+            return
+        if not data:
+            self._machine_here = False
+            return
+        for frame in self._decoder.feed(data):
+            self._obey(frame)
+
+    def _send(self) -> None:
+        try:
+            done = self._channel.send(memoryview(self._to_guest)[:_CHUNK])
+        except BlockingIOError:
+            return
+        except OSError:
+            self._machine_here = False
+            return
+        del self._to_guest[:done]
+
+    def _hear(self) -> None:
+        data = _received(self._wire)
+        if data:
+            self._console.take(data)
+        elif data is not None:
+            self._console_here = False
+
+    # the loop
+
+    def _interests(self) -> dict[int, int]:
+        wanted: dict[int, int] = {}
+        if self._machine_here:
+            wanted[self._channel.fileno()] = select.POLLIN | (
+                select.POLLOUT if self._to_guest else 0
+            )
+        if self._console_here:
+            wanted[self._wire.fileno()] = select.POLLIN
+        if self._may_read_input():
+            wanted[0] = select.POLLIN
+        for output in self._outputs.values():
+            if output.waiting:
+                wanted[output.fd] = select.POLLOUT
+        return wanted
+
+    def _turn(self, seconds: float) -> None:
+        poll = select.poll()
+        for fd, events in self._interests().items():
+            poll.register(fd, events)
+        actions: dict[int, Callable[[], None]] = {
+            self._wire.fileno(): self._hear,
+            0: self._read_input,
+        }
+        for fd, events in poll.poll(max(0.0, seconds) * 1000):
+            if fd == self._channel.fileno():
+                if events & ~select.POLLOUT:
+                    self._receive()
+                if events & select.POLLOUT:
+                    self._send()
+            elif fd in self._outputs:
+                self._write_output(fd)
+            else:
+                actions[fd]()
+
+    def _done(self) -> bool:
+        if any(output.waiting for output in self._outputs.values()):
+            return False
+        return self.outcome.ended or not self._machine_here
+
+    def run(
+        self, alive: Callable[[], bool], deadline: float | None, boot_seconds: float
+    ) -> Outcome:
+        """Relay until the program has ended, the machine is gone, or `deadline` (monotonic).
+
+        `alive`: whether QEMU still runs.  The guest must be ready within `boot_seconds`.
+        """
+        boot_deadline = self._start + boot_seconds
+        while not self._done():
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                self.outcome.late = True
+                break
+            if self.outcome.hello is None and now >= boot_deadline:
+                self.outcome.failure = f"not ready after {boot_seconds:.0f} s"
+                break
+            self._turn(min(_TICK, (deadline or now + 1) - now))
+            if not alive():
+                self._take_rest()
+                self._machine_here = False
+        return self.outcome
+
+    def _take_rest(self) -> None:
+        """What a machine that has gone had still said."""
+        while self._machine_here and _has_data(self._channel):
+            self._receive()
+        self.hear_rest()
+
+    def hear_rest(self) -> None:
+        while self._console_here and _has_data(self._wire):
+            self._hear()
+
+
+def _received(wire: socket.socket) -> bytes | None:
+    """What has come; b'' at the end, None when there is nothing yet."""
+    try:
+        return wire.recv(4 * _CHUNK)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
+
+
+def _has_data(wire: socket.socket) -> bool:
+    return bool(select.select([wire], [], [], 0)[0])
