@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The samples, and the program that calls its kmod in every way, on every installed kernel.
+
+Each boot is a new one with KASLR on; programs that do not need a machine of their own share one.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Kbridge
+from kernel_log import complaints
+
+from kbridge.kernels import target
+
+ROOT = Path(__file__).parents[2]
+SPINE = ROOT / "tests/vm/programs/spine.c"
+WHERE = ROOT / "tests/vm/programs/where.c"
+SAMPLES = ("fd_info", "cr3", "ksys_write")
+CODES = ("pic", "kernel")
+LINKS = ("libkernel", "script")
+KERNELS = [kernel.release for kernel in target.installed()] or ["none installed"]
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Many programs in one boot: a shell of busybox runs them in turn."""
+
+    kbridge: Kbridge
+    folder: Path
+    release: str
+
+    def run(self, commands: dict[str, Path], log: Path) -> dict[str, str]:
+        """What each command line printed, with its status in the last line."""
+        lines = [
+            f"echo '== {line}'; cd {shlex.quote(str(path.parent))}; ./{line}; echo \"status $?\""
+            for line, path in commands.items()
+        ]
+        files = ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"]
+        files += sorted({str(path) for path in commands.values()})
+        share = [word for file in files for word in ("--file", f"{file}:{file}")]
+        words = ["run", "--kernel", self.release, "--timeout", "240", *share]
+        script = "; ".join(lines)
+        done = self.kbridge(
+            *words, "/bin/busybox", "sh", "-c", script, env=console_log_environment(log)
+        )
+        assert done.returncode == 0, done.stderr
+        parts = done.stdout.split("== ")[1:]
+        return {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
+
+
+def console_log_environment(log: Path) -> dict[str, str]:
+    return {**os.environ, "KBRIDGE_CONSOLE_LOG": str(log)}
+
+
+def build(kbridge: Kbridge, app: Path, kmod: Path, out: Path, release: str, *how: str) -> Path:
+    done = kbridge("build", app, "--kmod", kmod, "-o", out, "--kernel", release, *how)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("release", KERNELS)
+def test_every_code_model_and_link_mode(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
+    """The samples, and spine.c, each built four ways, in one boot."""
+    programs = {}
+    sources = {"spine": (SPINE, SPINE.with_name("spine_kmod.c"))}
+    for sample in SAMPLES:
+        folder = ROOT / "samples" / sample
+        sources[sample] = (folder / f"{sample}.c", folder / f"{sample}_kmod.c")
+    for name, (app, kmod) in sources.items():
+        for code in CODES:
+            for link in LINKS:
+                line = f"{name}-{code}-{link}"
+                how = ["--code", code, "--link", link]
+                programs[line] = build(kbridge, app, kmod, tmp_path / line, release, *how)
+    log = tmp_path / "console"
+    said = Guest(kbridge, tmp_path, release).run(programs, log)
+    assert set(said) == set(programs)
+    for line, text in said.items():
+        assert text.rstrip().endswith("status 0"), f"{line}:\n{text}"
+        assert "FAIL" not in text
+    for line in said:
+        if line.startswith("fd_info"):
+            assert "the kernel log says: For pid" in said[line]
+            assert "file position 15" in said[line]
+        elif line.startswith("cr3"):
+            assert "privilege level: app 3, kmod 0" in said[line]
+        elif line.startswith("ksys_write"):
+            assert "Hello World!" in said[line]
+        else:
+            assert said[line].count("ok ") >= 50
+    unexpected = complaints(log, expected=["spine test warns", "spine_kmod.c"])
+    assert not unexpected, "\n".join(unexpected)
+
+
+@pytest.mark.parametrize("release", KERNELS)
+def test_a_fault_kills_the_program_alone(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
+    kmod = SPINE.with_name("spine_kmod.c")
+    program = build(kbridge, SPINE, kmod, tmp_path / "spine", release)
+    log = tmp_path / "console"
+    lines = ["spine oops", "spine killed", "spine"]
+    said = Guest(kbridge, tmp_path, release).run(dict.fromkeys(lines, program), log)
+    assert said["spine oops"].rstrip().endswith("status 137")
+    assert said["spine killed"].rstrip().endswith("status 0"), said["spine killed"]
+    assert said["spine"].rstrip().endswith("status 0"), said["spine"]
+    text = log.read_text(errors="replace")
+    assert "NULL pointer dereference, address: 0000000000000008" in text
+    assert "oops+0x" in text
+    assert text.count("kelevate: kb:spine freed") >= 3
+
+
+def test_the_samples_by_scons(kbridge: Kbridge, tmp_path: Path) -> None:
+    """As the README says it."""
+    for sample in SAMPLES:
+        folder = Path("samples", sample)
+        sources = [f"app={folder / sample}.c", f"kmod={folder / sample}_kmod.c"]
+        command = [sys.executable, "-m", "SCons", "-Q", *sources, f"out={tmp_path}"]
+        subprocess.run(command, cwd=ROOT, check=True)
+    done = kbridge("run", "--timeout", "120", tmp_path / "fd_info")
+    assert done.returncode == 0, done.stderr
+    assert "the kernel says: pid" in done.stdout
+
+
+def runs_right(kbridge: Kbridge, program: Path, times: int) -> None:
+    seen = set()
+    for _ in range(times):
+        done = kbridge("run", "--timeout", "120", program)
+        assert done.returncode == 0, done.stderr
+        assert "ok   kb_symbol" in done.stdout
+        seen.add(next(line for line in done.stdout.splitlines() if line.startswith("_text")))
+    assert len(seen) > 1, "KASLR gave the same address every time"
+
+
+def where(kbridge: Kbridge, folder: Path) -> Path:
+    release = target.find().release
+    return build(kbridge, WHERE, WHERE.with_name("where_kmod.c"), folder / "where", release)
+
+
+def test_three_boots_with_kaslr(kbridge: Kbridge, tmp_path: Path) -> None:
+    runs_right(kbridge, where(kbridge, tmp_path), 3)
+
+
+@pytest.mark.slow
+def test_ten_boots_with_kaslr(kbridge: Kbridge, tmp_path: Path) -> None:
+    runs_right(kbridge, where(kbridge, tmp_path), 10)
