@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kbridge import proc
+from kbridge import libkernel, paths, proc
 from kbridge.errors import KbridgeError
 
 NOT_EXECUTABLE = 126
@@ -158,6 +158,20 @@ def missing(output: str) -> list[str]:
     return [name for name in found if name not in OURS]
 
 
+def _ask(interpreter: Path, path: Path) -> proc.Result:
+    """What the loader lists; ours are not on this machine, so it is shown stand-ins for them."""
+    argv = [interpreter, "--list", path]
+    shown = proc.run(argv, check=False)
+    if not any(name in shown.stderr for name in OURS):
+        return shown
+    with paths.scratch() as folder:
+        for name in OURS:
+            # both carry the version, so that the loader has nothing to say about it
+            libkernel.write_stub({}, folder / name, release="", build_id="")
+        places = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        return proc.run(argv, env={"LD_LIBRARY_PATH": ":".join(places)}, check=False)
+
+
 def _libraries(path: Path, interpreter: Path) -> list[Path]:
     """Every file that the program's own loader would map for it."""
     if not interpreter.exists():
@@ -166,7 +180,7 @@ def _libraries(path: Path, interpreter: Path) -> list[Path]:
             hint="install the C library that the program was built for",
             status=NOT_FOUND,
         )
-    shown = proc.run([interpreter, "--list", path], check=False)
+    shown = _ask(interpreter, path)
     said = shown.stdout + shown.stderr
     absent = missing(said)
     if absent:
