@@ -30,8 +30,12 @@ setup-tests:
 	@$(PYTHON) scripts/setup --tests
 
 demo: setup  ## build a sample against the newest installed kernel and run it there
-	$(BIN)/scons app=$(DEMO_APP) kmod=$(DEMO_KMOD)
+	@echo "demo: an app that calls into the kernel, built for the newest installed kernel headers"
+	$(BIN)/scons -Q app=$(DEMO_APP) kmod=$(DEMO_KMOD)
+	@echo "demo: that kernel, booted in a throw-away virtual machine (unless kelevate is loaded here)"
+	@$(BIN)/kbridge run --dry-run $(DEMO_PROGRAM) | sed -n 's/^# \(.*kernel [^;:]*\).*/demo: \1/p'
 	$(BIN)/kbridge run $(DEMO_PROGRAM)
+	@echo "demo: done; $(DEMO_KMOD) is what ran inside the kernel"
 
 test: setup-tests  ## every test but the slow ones; ARGS="-k name" chooses
 	$(PYTEST) $(TESTS) -m "not slow" --durations=15 $(ARGS)

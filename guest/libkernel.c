@@ -164,7 +164,10 @@ static int check_build_id(const struct library *lib)
 	return 0;
 }
 
-/* The running kernel's addresses of two names, one pass over /proc/kallsyms up to both. */
+/*
+ * The running kernel's addresses of two names, one pass over /proc/kallsyms up to both: it is in
+ * the order of addresses, and reading all of it takes half a second on an emulated processor.
+ */
 static int running_addresses(const char *const names[2], uint64_t addresses[2])
 {
 	FILE *file = fopen("/proc/kallsyms", "re");
@@ -187,16 +190,16 @@ static int running_addresses(const char *const names[2], uint64_t addresses[2])
 
 static int find_slide(const struct library *lib, uint64_t *slide)
 {
-	static const char *const names[2] = { "_stext", "_etext" };
+	static const char *const names[2] = { "_text", "_stext" };
 	uint64_t linked[2], running[2];
 	int k;
 
 	if (running_addresses(names, running))
-		return bad("/proc/kallsyms has no _stext and _etext");
+		return bad("/proc/kallsyms has no _text and _stext");
 	for (k = 0; k < 2; k++) {
 		linked[k] = address_in(lib, names[k]);
 		if (linked[k] < KERNEL_BASE)
-			return bad("no _stext and _etext in it");
+			return bad("no _text and _stext in it");
 	}
 	*slide = running[0] - linked[0];
 	if (running[1] - linked[1] != *slide || *slide >= KASLR_SIZE || *slide % KASLR_ALIGN)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,13 +108,10 @@ def base(image: KernelImage, files: GuestFiles) -> Path:
         return output
     log.detail(f"packing the guest's base for kernel {image.release}")
     with paths.scratch() as folder:
-        handle, name = tempfile.mkstemp(dir=output.parent, prefix=".base-")
-        os.close(handle)
-        try:
-            initramfs.pack(base_tree(image, files, folder), Path(name))
-            Path(name).replace(output)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        packed = folder / "packed"
+        with packed.open("wb") as stream:
+            initramfs.pack(base_tree(image, files, folder), stream)
+        paths.write_atomically(output, packed.read_bytes())
     return output
 
 

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from kbridge import log, paths, proc
 from kbridge.errors import KbridgeError
@@ -164,8 +165,17 @@ def _cpio(folder: Path, names: str, output: Path, *options: str) -> None:
     )
 
 
-def pack(tree: Tree, output: Path) -> None:
-    """Append `tree` to the initramfs `output`, which may exist."""
+def append(file: Path, output: BinaryIO) -> None:
+    try:
+        with file.open("rb") as stream:
+            shutil.copyfileobj(stream, output)
+        output.flush()
+    except OSError as problem:
+        raise KbridgeError(f"cannot write the initramfs: {problem.strerror}") from problem
+
+
+def pack(tree: Tree, output: BinaryIO) -> None:
+    """Append `tree` to an initramfs; the kernel takes one archive behind the other."""
     with paths.scratch("kbridge-stage-") as stage, paths.scratch("kbridge-cpio-") as made:
         for guest, mode in sorted(tree.folders.items()):
             place = stage / guest[1:]
@@ -180,17 +190,5 @@ def pack(tree: Tree, output: Path) -> None:
                 place.unlink()
             place.symlink_to(host.absolute())
         _cpio(stage, _names(tree.files), made / "2", "--dereference")
-        try:
-            with output.open("ab") as stream:
-                for part in ("1", "2"):
-                    stream.write((made / part).read_bytes())
-        except OSError as problem:
-            raise KbridgeError(f"cannot write {output}: {problem.strerror}") from problem
-
-
-def copy(source: Path, output: Path) -> None:
-    """Begin `output` with another initramfs; the kernel takes one behind the other."""
-    try:
-        shutil.copyfile(source, output)
-    except OSError as problem:
-        raise KbridgeError(f"cannot write {output}: {problem.strerror}") from problem
+        for part in ("1", "2"):
+            append(made / part, output)

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,7 +93,8 @@ def _content(path: Path) -> bytes:
 def _check_elf(path: Path, content: bytes) -> None:
     if content.startswith(b"#!"):
         line = content[2:].split(b"\n")[0].decode("utf-8", "replace").strip()
-        hint = f"name the interpreter as PROG: kbridge run --file {path}:{path} {line} {path}"
+        words = shlex.join(["--file", f"{path}:{path}", *line.split(), str(path)])
+        hint = f"name the interpreter as PROG: kbridge run {words}"
         raise _unusable(f"{path}: a script, not an ELF program", hint)
     if not content.startswith(b"\x7fELF"):
         raise _unusable(f"{path}: not an ELF program", "PROG is a compiled program")
@@ -160,7 +162,7 @@ def missing(output: str) -> list[str]:
 
 def _ask(interpreter: Path, path: Path) -> proc.Result:
     """What the loader lists; ours are not on this machine, so it is shown stand-ins for them."""
-    argv = [interpreter, "--list", path]
+    argv = [str(interpreter), "--list", str(path)]
     shown = proc.run(argv, check=False)
     if not any(name in shown.stderr for name in OURS):
         return shown
