@@ -13,6 +13,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,11 @@ def _open_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
+    # Python has None for those that were closed when it started
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)
 
 
 # Which kernel
@@ -212,7 +218,7 @@ def _too_late(seconds: float | None) -> KbridgeError:
 
 
 def _machine_gone(console: Console) -> KbridgeError:
-    console.print_last_lines()
+    console.print_fault()
     panic = console.panic()
     cause = f"the guest's kernel panicked: {panic}" if panic else "the guest ended before PROG did"
     return KbridgeError(
@@ -271,14 +277,14 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
     contents.check_memory(tree, request.memory)
     log_file = os.environ.get(CONSOLE_LOG)
     console = Console(show=request.verbose, file=Path(log_file) if log_file else None)
-    with contextlib.closing(console), paths.scratch("kbridge-run-") as folder:
-        initrd = folder / "initramfs"
-        initramfs.copy(contents.base(image, files), initrd)
+    with contextlib.closing(console), tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
+        initramfs.append(contents.base(image, files), initrd)
         initramfs.pack(tree, initrd)
         outcome = machine.run(
-            _machine(request, image.vmlinuz, initrd),
+            _machine(request, image.vmlinuz, machine.initramfs_path(initrd)),
             _order(request, program),
             console,
+            inherited=[initrd.fileno()],
             seconds=request.timeout,
             orderly=bool(log_file),
         )
@@ -340,7 +346,7 @@ def run(request: RunRequest) -> int:
     SIGTERM or SIGHUP asked kbridge to end, the status is 128+n; Ctrl-C raises KeyboardInterrupt.
     """
     _open_standard_streams()
-    sys.stdout.flush()
+    sys.stdout.flush()  # what the caller has printed comes before PROG's output
     try:
         with _ended_by_signals():
             return _run(request)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from kbridge import log
 
 _KEPT = 1 << 20  # bytes; the rest is in the log file, if there is one
 _LINES = 12
-_FAULT_LINES = 30
+_FAULT_LINES = 24
+_PANIC_SECONDS = 5.0
+_PANIC_BYTES = b"Kernel panic - not syncing"
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 _FAULT = re.compile(r".*(?:\bBUG: |\bOops: |general protection fault).*")
 _NOISE = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1bc|\r")
@@ -24,12 +27,15 @@ class Console:
 
     def __init__(self, *, show: bool = False, file: Path | None = None) -> None:
         self._tail = bytearray()
+        self._panicked: float | None = None
         self._show = show
         self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644) if file else -1
 
     def take(self, data: bytes) -> None:
         self._tail += data
         del self._tail[:-_KEPT]
+        if self._panicked is None and _PANIC_BYTES in self._tail[-len(data) - len(_PANIC_BYTES) :]:
+            self._panicked = time.monotonic()
         if self._file >= 0:
             os.write(self._file, data)
         if self._show:
@@ -38,6 +44,10 @@ class Console:
                 sys.stderr.flush()
             except (OSError, ValueError, AttributeError):
                 self._show = False  # nobody is listening
+
+    def hangs_in_panic(self) -> bool:
+        """Whether the kernel has given up and the machine has not ended since."""
+        return self._panicked is not None and time.monotonic() > self._panicked + _PANIC_SECONDS
 
     def close(self) -> None:
         if self._file >= 0:
@@ -58,10 +68,13 @@ class Console:
         return found[0].strip() if found else None
 
     def print_fault(self) -> None:
+        """What the kernel said about the oops or panic, for the error message."""
         lines = self.text().splitlines()
-        first = next((k for k, line in enumerate(lines) if _FAULT.match(line)), None)
-        if first is not None:
-            self._print(lines[first : first + _FAULT_LINES])
+        faults = [k for k, line in enumerate(lines) if _FAULT.match(line) or _PANIC.search(line)]
+        if faults:
+            self._print(lines[faults[0] : faults[0] + _FAULT_LINES])
+        else:
+            self.print_last_lines()
 
     def print_last_lines(self) -> None:
         """For the error message; nothing where they have been shown already."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 from kbridge import log, proc
@@ -26,9 +28,7 @@ BOOT_SECONDS = 300.0  # until the guest is ready; some 2 s is usual without KVM
 _POWER_OFF_SECONDS = 10.0
 
 
-def _start(
-    argv: list[str], wires: tuple[socket.socket, ...], errors: IO[bytes]
-) -> subprocess.Popen[bytes]:
+def _start(argv: list[str], inherited: Sequence[int], errors: IO[bytes]) -> subprocess.Popen[bytes]:
     # QEMU must not outlive this process, however that ends; the guest also powers off when the
     # channel is unplugged.  In a session of its own, so that Ctrl-C is ours to act upon.
     setpriv = shutil.which("setpriv")
@@ -40,7 +40,7 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
-            pass_fds=[wire.fileno() for wire in wires],
+            pass_fds=inherited,
             start_new_session=True,
         )
     except OSError as problem:
@@ -59,11 +59,8 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
                 process.wait()
 
 
-def _wait_for_power_off(
-    process: subprocess.Popen[bytes], relay: Relay, wire: socket.socket
-) -> None:
-    """Let the guest power off, so that the console has its last words."""
-    wire.close()
+def _wait_for_its_end(process: subprocess.Popen[bytes], relay: Relay) -> None:
+    """Let a guest that has powered off, or is about to, say its last words."""
     end = time.monotonic() + _POWER_OFF_SECONDS
     while process.poll() is None and time.monotonic() < end:
         relay.hear_rest()
@@ -71,19 +68,26 @@ def _wait_for_power_off(
     relay.hear_rest()
 
 
+def initramfs_path(stream: IO[bytes]) -> Path:
+    """How QEMU, which inherits it, opens an initramfs that has no name to be left behind."""
+    return Path(f"/proc/self/fd/{stream.fileno()}")
+
+
 def run(
     machine: qemu.Machine,
     order: Order,
     console: Console,
     *,
+    inherited: Sequence[int] = (),
     seconds: float | None = None,
     orderly: bool = False,
 ) -> Outcome:
     """Boot `machine`, run `order` in it, and say how that ended.
 
-    `seconds`: the most that the whole run may take; None for no limit.  `orderly`: let the guest
-    power off, where otherwise the machine is ended as soon as the program's end is known.
-    Raises KbridgeError when QEMU does not start.
+    `inherited`: descriptors that QEMU gets, see `initramfs_path`.  `seconds`: the most that the
+    whole run may take; None for no limit.  `orderly`: let the guest power off, where otherwise
+    the machine is ended as soon as the program's end is known.  Raises KbridgeError when QEMU
+    does not start.
     """
     begin = time.monotonic()
     deadline = None if seconds is None else begin + seconds
@@ -97,23 +101,29 @@ def run(
         with contextlib.closing(its_channel), contextlib.closing(its_wire):
             wires = qemu.Wires.descriptors(its_wire.fileno(), its_channel.fileno())
             argv = qemu.command(machine, wires, kvm=qemu.kvm_works())
-            process = _start(argv, (its_channel, its_wire), errors)
+            own = (its_channel.fileno(), its_wire.fileno())
+            process = _start(argv, (*own, *inherited), errors)
         with _ended(process):
             relay = Relay(channel, wire, console, order)
             try:
-                outcome = relay.run(lambda: process.poll() is None, deadline, BOOT_SECONDS)
+                outcome = relay.run(
+                    lambda: process.poll() is None and not console.hangs_in_panic(),
+                    deadline,
+                    BOOT_SECONDS,
+                )
             except protocol.ProtocolError as problem:
                 raise KbridgeError(f"the guest says what it should not: {problem}") from problem
-            if orderly and outcome.ended:
-                _wait_for_power_off(process, relay, channel)
+            channel.close()  # which makes a guest that still listens power off
+            if not outcome.late and (orderly or not outcome.ended):
+                _wait_for_its_end(process, relay)
         relay.hear_rest()
         _check_qemu(process.returncode, outcome, errors)
     return outcome
 
 
 def _check_qemu(returncode: int, outcome: Outcome, errors: IO[bytes]) -> None:
-    """Raise CommandError when it was QEMU that failed: it says so, and no guest came up."""
-    if outcome.ended or outcome.late or returncode == 0:
+    """Raise CommandError when QEMU itself failed.  A machine that we had to end did not."""
+    if outcome.ended or outcome.late or returncode in (0, -signal.SIGKILL):
         return
     errors.seek(0)
     said = errors.read().decode("utf-8", "replace")

@@ -106,11 +106,7 @@ def _kvm_starts(qemu: str) -> bool:
                 argv,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=# Without cmpxchg16b, which QEMU 7.2 emulates in a way that 6.12 (slab allocator, per CPU) may not
-# survive; kernels and libatomic do as well without.
-_EMULATED_CPU = "max,-cx16"
-
-_PROBE_SECONDS,
+                timeout=_PROBE_SECONDS,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
