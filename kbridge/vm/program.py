@@ -26,7 +26,7 @@ NOT_FOUND = 127
 OURS = frozenset({"libkbridge.so", "libkernel.so"})  # made for each boot, in a folder of their own
 
 _NOTE_NAME = "kbridge"
-_NOTE_KERNEL = 1
+_NOTE_KERNEL = (1, "NT_GNU_ABI_TAG", "NT_VERSION")  # what pyelftools makes of 1
 # "	libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)", glibc's and musl's alike
 _LISTED = re.compile(r"^\s*(\S+)(?: => (.+?))?(?: \(0x[0-9a-f]+\))?$", re.MULTILINE)
 _NOT_FOUND = re.compile(r"^\s*(\S+) => not found|Error loading shared library ([^:\n]+):", re.M)
@@ -123,15 +123,16 @@ def _segments(elf: Any, kind: str) -> Iterator[Any]:
 
 
 def _note(elf: Any, path: Path) -> KernelNote | None:
-    for segment in _segments(elf, "PT_NOTE"):
-        for note in segment.iter_notes():
-            if note["n_name"] != _NOTE_NAME or note["n_type"] not in (_NOTE_KERNEL, "NT_VERSION"):
-                continue
-            desc = note["n_descdata"] if "n_descdata" in note else note["n_desc"]
-            raw = desc if isinstance(desc, bytes) else desc.encode("latin-1")
-            words = raw.split(b"\0")
-            if len(words) >= 2:
-                return KernelNote(words[0].decode(), words[1].decode(), path)
+    try:
+        notes = [note for segment in _segments(elf, "PT_NOTE") for note in segment.iter_notes()]
+    except Exception as problem:  # as in _elf
+        raise _unusable(f"{path}: damaged ELF notes ({problem})", "build it again") from problem
+    for note in notes:
+        if note["n_name"] == _NOTE_NAME and note["n_type"] in _NOTE_KERNEL:
+            words = note["n_descdata"].split(b"\0")
+            if len(words) == 3:
+                release, build_id = (word.decode("ascii", "replace") for word in words[:2])
+                return KernelNote(release, build_id, path)
     return None
 
 
