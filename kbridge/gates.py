@@ -8,7 +8,8 @@ templates/gates.S.j2.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
@@ -50,6 +51,7 @@ class Binding:
     release: str
     build_id: str
     text_base: int = 0
+    modules: Mapping[str, str] = field(default_factory=dict)  # of the names that modules export
 
 
 def _strings(names: list[str]) -> tuple[bytes, list[int]]:
@@ -68,14 +70,22 @@ def _symbols(image: Image, offsets: list[int]) -> bytes:
     return b"".join(rows)
 
 
-def _layout(image: Image) -> tuple[bytes, Parts]:
+def _import_names(image: Image, modules: Mapping[str, str]) -> bytes:
+    """NUL-terminated: NAME, NAME [MODULE], or ?NAME (weak, so it may be missing)."""
+    names = bytearray()
+    for entry in image.imports:
+        module = modules.get(entry.name)
+        weak = "?" if entry.weak and not module else ""
+        names += f"{weak}{entry.name}{f' [{module}]' if module else ''}\0".encode()
+    return bytes(names)
+
+
+def _layout(image: Image, modules: Mapping[str, str]) -> tuple[bytes, Parts]:
     strings, offsets = _strings([name for name, _, _ in image.functions])
     records = b"".join(
         struct.pack("<QQq", record.offset, record.symbol << 32 | record.type, record.addend)
         for record in image.records
     )
-    # '?' in front: weak, so it may be missing
-    names = "".join(f"{'?' if i.weak else ''}{i.name}\0" for i in image.imports)
     blobs = {
         "records": records,
         "gates": b"".join(struct.pack("<II", g.offset, g.stack_words) for g in image.gates),
@@ -83,7 +93,7 @@ def _layout(image: Image) -> tuple[bytes, Parts]:
         "symbols": _symbols(image, offsets),
         "strings": strings,
         "percpu": bytes(image.percpu),
-        "import_names": names.encode(),
+        "import_names": _import_names(image, modules),
     }
     binary = bytearray(image.content)
     info = []
@@ -98,7 +108,7 @@ def write(image: Image, name: str, binding: Binding, output: Path) -> None:
 
     `name` is a C identifier; it is what the kernel log calls the image.
     """
-    binary, parts = _layout(image)
+    binary, parts = _layout(image, binding.modules)
     sizes = {part.name: part.size for part in parts.info}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.source("templates")),
@@ -124,7 +134,9 @@ def write(image: Image, name: str, binding: Binding, output: Path) -> None:
         text_end=image.text_end,
         rodata_end=image.rodata_end,
         end=image.end,
+        modules=sorted(set(binding.modules.values())),
         nimports=len(image.imports),
+        import_names_size=sizes["import_names"],
         nrecords=len(image.records),
         nsymbols=len(image.functions) + 1,
         strings_size=sizes["strings"],

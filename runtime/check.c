@@ -75,15 +75,32 @@ static void check_kernel(const struct kb_image *program)
 			REBUILD);
 }
 
+/* An import word that libkernel.so did not fill: kelevate will, if the module is there. */
+static void check_module(const char *name, const char *symbol)
+{
+	const char *module = strstr(symbol, " [");
+	char path[128] = "/sys/module/";
+	size_t length;
+
+	if (!module)
+		kb_fail(name, "the running kernel has no symbol ", symbol, REBUILD);
+	module += 2;
+	length = strcspn(module, "]");
+	if (length < sizeof(path) - strlen(path))
+		strncat(path, module, length);
+	if (access(path, F_OK))
+		kb_fail(name, "needs a module that is not loaded: ", path + strlen("/sys/module/"),
+			"load it first: modprobe MODULE");
+}
+
 void kb_check(const struct kb_image *program)
 {
 	const __u64 *imports = (const __u64 *)program->image.imports;
-	const char *symbol = program->import_names;
+	const char *symbol = (const char *)program->image.import_names;
 	__u32 k;
 
 	check_kernel(program);
 	for (k = 0; k < program->image.nimports; k++, symbol += strlen(symbol) + 1)
 		if (!imports[k] && symbol[0] != '?')
-			kb_fail(program->image.name, "the running kernel has no symbol ", symbol,
-				"if a module exports it, load that module first");
+			check_module(program->image.name, symbol);
 }

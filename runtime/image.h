@@ -6,12 +6,11 @@
 #include <kelevate.h>
 
 struct kb_image {
-	long fd;		  /* of /dev/kelevate; gates read it; -1: none yet */
-	unsigned long lock;	  /* process and thread that sets the image up, 0: nobody */
-	long mapped;		  /* the process sees the instance's own pages */
-	const char *release;	  /* of the kernel that it was built for */
-	const char *build_id;	  /* of that kernel, in hex */
-	const char *import_names; /* NUL-terminated, in the order of the import words */
+	long fd;	      /* of /dev/kelevate; gates read it; -1: none yet */
+	unsigned long lock;   /* process and thread that sets the image up, 0: nobody */
+	long mapped;	      /* the process sees the instance's own pages */
+	const char *release;  /* of the kernel that it was built for */
+	const char *build_id; /* of that kernel, in hex */
 	struct kelevate_image image;
 };
 

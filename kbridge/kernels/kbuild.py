@@ -66,17 +66,21 @@ def dependencies(target: KernelTarget) -> list[Path]:
     return [target.kdir / name for name in names if (target.kdir / name).is_file()]
 
 
-def exporting_module(target: KernelTarget, symbol: str) -> str | None:
-    """The module that exports a symbol, by Module.symvers; None for vmlinux, or nobody."""
+def module_exports(target: KernelTarget) -> dict[str, str]:
+    """Symbols that modules (not vmlinux) export, and each one's module, by Module.symvers.
+
+    Modules by the name that /sys/module has: no folder, '_' for '-'.
+    """
     try:
-        with (target.kdir / "Module.symvers").open() as stream:
-            for line in stream:
-                fields = line.split("\t")  # CRC, symbol, module, export type, name space
-                if len(fields) > 2 and fields[1] == symbol:
-                    return None if fields[2] == "vmlinux" else fields[2]
+        text = (target.kdir / "Module.symvers").read_text()
     except OSError:
-        pass
-    return None
+        return {}
+    found = {}
+    for line in text.splitlines():
+        fields = line.split("\t")  # CRC, symbol, module, export type, name space
+        if len(fields) > 2 and fields[2] != "vmlinux":
+            found[fields[1]] = fields[2].rpartition("/")[2].replace("-", "_")
+    return found
 
 
 def _cache_file(target: KernelTarget) -> Path:

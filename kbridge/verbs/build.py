@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kbridge import gates, kcompile, libkernel, link, log, pack, paths, proc, runtime
+from kbridge import gates, imports, kcompile, libkernel, link, log, pack, paths, proc, runtime
 from kbridge.errors import CommandError, KbridgeError, UsageError
 from kbridge.kernels import kbuild
 from kbridge.kernels import target as kernel_target
 from kbridge.kernels.kbuild import KbuildFlags
 from kbridge.kernels.target import KernelTarget
 from kbridge.symbols import image as symbol_image
-from kbridge.symbols.table import AmbiguousSymbol, SymbolTable, UnknownSymbol
+from kbridge.symbols.table import SymbolTable
 
 _CXX = (".cc", ".cpp", ".cxx", ".C", ".c++")
 _SOURCES = (".c", ".s", ".S", *_CXX)
@@ -142,58 +142,27 @@ def kernel_symbols(target: KernelTarget) -> SymbolTable:
     return symbol_image.cached(kernel_image.find(target.release).vmlinuz)
 
 
-def _addresses(
-    image: pack.Image, table: SymbolTable, joined: Path, target: KernelTarget
-) -> dict[str, tuple[int, bool]]:
-    """Each import's address and whether it is a function; the error names the source line."""
-    found = {}
-    for entry in image.imports:
-        try:
-            symbol = table.resolve(entry.name)
-            found[entry.name] = (symbol.address, symbol.is_function)
-        except (UnknownSymbol, AmbiguousSymbol) as problem:
-            if entry.weak and isinstance(problem, UnknownSymbol):
-                found[entry.name] = (0, False)
-                continue
-            raise _unresolved(problem, entry, joined, target) from problem
-    return found
-
-
-def _unresolved(
-    problem: UnknownSymbol | AmbiguousSymbol, entry: pack.Import, joined: Path, target: KernelTarget
-) -> KbridgeError:
-    where, hint = _locate(joined, entry), problem.hint
-    module = kbuild.exporting_module(target, entry.name)
-    if module:
-        hint = f"the module {module} exports it, and kbridge links against the kernel image only"
-    return KbridgeError(f"{where}: {problem.message}", hint=hint)
-
-
-def _locate(joined: Path, entry: pack.Import) -> str:
-    from kbridge import lines
-
-    return lines.locate(joined, entry.section, entry.offset)
-
-
 def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: str) -> None:
     """From the joined kmod object: image, gates, and what binds its kernel names."""
     image = pack.pack(joined)
     table = kernel_symbols(target)
-    addresses = _addresses(image, table, joined, target)
-    text = table.resolve("_text").address if mode == "script" else 0
+    bound = imports.bind(image, table, kbuild.module_exports(target), joined)
     if mode == "script":
-        values = {symbol: address for symbol, (address, _) in addresses.items()}
-        paths.write_atomically(files.kernel, link.script(values))
+        paths.write_atomically(files.kernel, link.script(bound.addresses))
     else:
-        kinds = {symbol: function for symbol, (_, function) in addresses.items()}
-        libkernel.write_stub(kinds, files.kernel, release=table.release, build_id=table.build_id)
-    binding = gates.Binding(table.release, table.build_id, text)
+        libkernel.write_stub(
+            bound.functions, files.kernel, release=table.release, build_id=table.build_id
+        )
+    text = table.resolve("_text").address if mode == "script" else 0
+    binding = gates.Binding(table.release, table.build_id, text, bound.modules)
     gates.write(image, kcompile.module_name(name), binding, files.assembly)
+    names = [entry.name for entry in image.imports]
     description = {
         "gates": [gate.name for gate in image.gates],
         "no_gate": image.no_gate,
-        "imports": [entry.name for entry in image.imports],
-        "addresses": [addresses[e.name][0] for e in image.imports] if mode == "script" else [],
+        "imports": names,
+        "modules": sorted(set(bound.modules.values())),
+        "addresses": [bound.addresses[entry] for entry in names] if mode == "script" else [],
         "image_size": image.end,
     }
     paths.write_atomically(files.description, json.dumps(description, indent=1) + "\n")

@@ -43,7 +43,8 @@ static int check_image(const struct kelevate_image *m)
 	if (m->init > m->text_end || m->exit > m->text_end)
 		return -EINVAL;
 	if (m->nimports > 1u << 20 || m->nrecords > 1u << 22 || m->ngates > 1u << 16 ||
-	    m->nsymbols > 1u << 20 || m->strings_size > 1u << 26 || m->percpu_size > 1u << 16)
+	    m->nsymbols > 1u << 20 || m->strings_size > 1u << 26 ||
+	    m->import_names_size > 1u << 26 || m->percpu_size > 1u << 16)
 		return -EINVAL;
 	if (!m->nsymbols || !m->strings_size)
 		return -EINVAL;
@@ -63,6 +64,7 @@ static int check_tables(const struct request *req)
 static void free_request(struct request *req)
 {
 	kvfree(req->imports);
+	kvfree(req->import_names);
 	kvfree(req->records);
 	kvfree(req->tables);
 	kvfree(req->percpu);
@@ -89,6 +91,9 @@ static int copy_request(struct request *req, const struct kelevate_image __user 
 		return err;
 	m->name[sizeof(m->name) - 1] = 0;
 	err = take(copy_array(m->imports, m->nimports, sizeof(u64)), &req->imports);
+	if (!err)
+		err = take(copy_array(m->import_names, m->import_names_size, 1),
+			   &req->import_names);
 	if (!err)
 		err = take(copy_array(m->records, m->nrecords, sizeof(struct elf64_rela)),
 			   &req->records);
@@ -321,7 +326,7 @@ static int start(struct instance *inst)
 	return err > 0 ? -EINVAL : err;
 }
 
-static int build(struct instance *inst, const struct request *req)
+static int build(struct instance *inst, struct request *req)
 {
 	const struct kelevate_image *m = &req->image;
 	int err;
@@ -331,7 +336,7 @@ static int build(struct instance *inst, const struct request *req)
 	if (err)
 		return err;
 	describe(inst, m->name);
-	err = relocate(inst, req) ?: instance_finish(inst, req->tables);
+	err = bind_imports(inst, req) ?: relocate(inst, req) ?: instance_finish(inst, req->tables);
 	if (err)
 		return err;
 	pr_info("%s[%d]: %s loaded, %u bytes, %u gates\n", current->comm, current->pid,
@@ -379,6 +384,7 @@ void instance_free(struct instance *inst)
 		instance_unfinish(inst);
 		pr_info("%s freed\n", inst->mod->name);
 	}
+	release_imports(inst);
 	free_percpu(inst->percpu);
 	vfree(inst->base); /* VM_FLUSH_RESET_PERMS: the permissions go back by themselves */
 	kvfree(inst->names.symtab);

@@ -12,6 +12,8 @@ struct instance {
 	struct module *mod; /* behind the image: THIS_MODULE is a 32-bit immediate */
 	void __percpu *percpu;
 	struct mod_kallsyms names;
+	struct module **needs; /* modules whose symbols it uses, held; one entry an import */
+	u32 nneeds;
 	u32 text_end, rodata_end, end;
 	u32 init, exit;
 	bool finished; /* known to the kernel's tables */
@@ -24,6 +26,7 @@ struct instance {
 struct request {
 	struct kelevate_image image;
 	u64 *imports;
+	char *import_names;
 	struct elf64_rela *records;
 	struct kelevate_range *tables;
 	void *percpu;
@@ -46,6 +49,7 @@ struct kernel_functions {
 	void __percpu *(*pcpu_alloc)(size_t size, size_t align, bool reserved, gfp_t gfp);
 	void *(*module_alloc)(unsigned long size);     /* this one ... */
 	void *(*execmem_alloc)(int type, size_t size); /* ... or this one */
+	struct module *(*__module_address)(unsigned long addr);
 	struct mod_tree_bounds *mod_tree;
 	struct mutex *module_mutex;
 	int *modules_disabled;
@@ -62,10 +66,15 @@ struct mod_tree_bounds {
 extern struct kernel_functions kernel;
 
 int find_kernel_functions(void);
+unsigned long find_symbol_of_module(const char *module, int length, const char *symbol);
 
 /* image.c */
 struct instance *instance_load(const struct kelevate_image __user *image);
 void instance_free(struct instance *inst);
+
+/* imports.c */
+int bind_imports(struct instance *inst, struct request *req);
+void release_imports(struct instance *inst);
 
 /* finish.c */
 int instance_finish(struct instance *inst, const struct kelevate_range *tables);

@@ -16,7 +16,7 @@
 /*
  * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
  * as the kernel finishes a module, run its module_init().  Once per file; again: 0, nothing done.
- * Errors: EINVAL (malformed image), ENOEXEC (a relocation does not fit), EBUSY (already loading),
+ * Errors: EINVAL (malformed image), ENOENT (a module that it needs is not loaded), ENOEXEC (a relocation does not fit), EBUSY (already loading),
  * EPERM, ENOMEM, EFAULT, or what module_init() returned.
  */
 #define KELEVATE_LOAD _IOW(0xb8, 0x00, struct kelevate_image)
@@ -87,18 +87,19 @@ struct kelevate_image {
 	__u32 abi;  /* KELEVATE_ABI */
 	__u32 size; /* of this structure */
 	char name[48];
-	__u64 content;	 /* text | read-only data | data, each part page-aligned */
-	__u64 imports;	 /* __u64[nimports], filled by the dynamic linker */
-	__u64 records;	 /* struct elf64_rela[nrecords] */
-	__u64 gates;	 /* struct kelevate_gate[ngates] */
-	__u64 tables;	 /* struct kelevate_range[KELEVATE_TABLES] */
-	__u64 symbols;	 /* struct elf64_sym[nsymbols], the first one null */
-	__u64 strings;	 /* names of the symbols */
-	__u64 percpu;	 /* initial values of the per-CPU data */
-	__u64 text_base; /* what the import words take as address of _text; 0: the real one */
+	__u64 content;	    /* text | read-only data | data, each part page-aligned */
+	__u64 imports;	    /* __u64[nimports], filled by the dynamic linker */
+	__u64 import_names; /* nimports strings: NAME, or NAME [MODULE] that kelevate looks up */
+	__u64 records;	    /* struct elf64_rela[nrecords] */
+	__u64 gates;	    /* struct kelevate_gate[ngates] */
+	__u64 tables;	    /* struct kelevate_range[KELEVATE_TABLES] */
+	__u64 symbols;	    /* struct elf64_sym[nsymbols], the first one null */
+	__u64 strings;	    /* names of the symbols */
+	__u64 percpu;	    /* initial values of the per-CPU data */
+	__u64 text_base;    /* what the import words take as address of _text; 0: the real one */
 	__u32 text_end, rodata_end, end;
 	__u32 nimports, nrecords, ngates, nsymbols;
-	__u32 strings_size, percpu_size, percpu_align;
+	__u32 import_names_size, strings_size, percpu_size, percpu_align;
 	__u32 init, exit; /* offsets + 1 of module_init() and module_exit(), 0: none */
 };
 

@@ -37,6 +37,17 @@ static void *need(const char *name)
 	return found;
 }
 
+/* The address of a symbol of one module, 0 if it is not loaded or has none of that name. */
+unsigned long find_symbol_of_module(const char *module, int length, const char *symbol)
+{
+	char name[MODULE_NAME_LEN + KSYM_NAME_LEN];
+
+	/* kallsyms_lookup_name() takes "module:symbol" */
+	if (snprintf(name, sizeof(name), "%.*s:%s", length, module, symbol) >= sizeof(name))
+		return 0;
+	return lookup(name);
+}
+
 #define NEED(field) (!(kernel.field = need(#field)))
 
 int find_kernel_functions(void)
@@ -50,7 +61,7 @@ int find_kernel_functions(void)
 	    NEED(mod_tree_remove) | NEED(module_finalize) | NEED(module_bug_finalize) |
 	    NEED(module_bug_cleanup) | NEED(jump_label_module_notify) |
 	    NEED(static_call_module_notify) | NEED(sort_extable) | NEED(mod_tree) |
-	    NEED(module_mutex) | NEED(modules_disabled))
+	    NEED(module_mutex) | NEED(modules_disabled) | NEED(__module_address))
 		return -ENOENT;
 
 	/* an empty weak function in some kernels, then it is left out of the image */

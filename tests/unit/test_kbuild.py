@@ -103,13 +103,12 @@ def test_no_headers_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "apt-get install linux-headers" in str(caught.value.hint)
 
 
-def test_exporting_module(tmp_path: Path) -> None:
+def test_module_exports(tmp_path: Path) -> None:
     folder = kdir(tmp_path / "headers", "x")
     (folder / "Module.symvers").write_text(
         "0x1\tvmlinux_thing\tvmlinux\tEXPORT_SYMBOL\t\n"
-        "0x2\tmod_thing\tdrivers/m\tEXPORT_SYMBOL_GPL\t\n"
+        "0x2\tmod_thing\tdrivers/my-mod\tEXPORT_SYMBOL_GPL\t\n"
     )
-    kernel = target.KernelTarget("x", folder)
-    assert kbuild.exporting_module(kernel, "mod_thing") == "drivers/m"
-    assert kbuild.exporting_module(kernel, "vmlinux_thing") is None
-    assert kbuild.exporting_module(kernel, "nothing") is None
+    found = kbuild.module_exports(target.KernelTarget("x", folder))
+    assert found == {"mod_thing": "my_mod"}
+    assert kbuild.module_exports(target.KernelTarget("x", tmp_path)) == {}

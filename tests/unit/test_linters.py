@@ -29,6 +29,7 @@ LAYERS = {
     "domain": (
         "kcompile",
         "gates",
+        "imports",
         "kelevate",
         "kernels",
         "libkernel",

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Import words that libkernel.so does not fill: symbols of loaded modules.  Their addresses change
+ * with every load of the module, so they are looked up when the image is, and the module is held
+ * as long as the image uses it.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/preempt.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include "internal.h"
+
+static struct module *hold_module_at(unsigned long address)
+{
+	struct module *mod;
+
+	preempt_disable();
+	mod = kernel.__module_address(address);
+	if (mod && !try_module_get(mod))
+		mod = NULL;
+	preempt_enable();
+	return mod;
+}
+
+/* `name` is "SYMBOL [MODULE]". */
+static int bind_import(struct instance *inst, u64 *word, char *name)
+{
+	char *module = strstr(name, " [");
+	unsigned long address;
+	struct module *mod;
+
+	if (!module)
+		return 0; /* weak, or libkbridge would have refused */
+	*module = 0;
+	module += 2;
+	address = find_symbol_of_module(module, strcspn(module, "]"), name);
+	mod = address ? hold_module_at(address) : NULL;
+	if (!mod) {
+		pr_err("%s needs %s of the module %.*s, which is not loaded\n", inst->mod->name,
+		       name, (int)strcspn(module, "]"), module);
+		return -ENOENT;
+	}
+	inst->needs[inst->nneeds++] = mod;
+	*word = address;
+	return 0;
+}
+
+int bind_imports(struct instance *inst, struct request *req)
+{
+	const struct kelevate_image *m = &req->image;
+	char *name = req->import_names, *end = name + m->import_names_size;
+	u32 k;
+	int err;
+
+	if (!m->nimports)
+		return 0;
+	if (!m->import_names_size || end[-1])
+		return -EINVAL;
+	inst->needs = kvcalloc(m->nimports, sizeof(*inst->needs), GFP_KERNEL);
+	if (!inst->needs)
+		return -ENOMEM;
+	for (k = 0; k < m->nimports; k++) {
+		char *next = name + strlen(name) + 1;
+
+		err = req->imports[k] ? 0 : bind_import(inst, &req->imports[k], name);
+		if (err)
+			return err;
+		if (next >= end && k + 1 < m->nimports)
+			return -EINVAL;
+		name = next;
+	}
+	return 0;
+}
+
+void release_imports(struct instance *inst)
+{
+	while (inst->nneeds)
+		module_put(inst->needs[--inst->nneeds]);
+	kvfree(inst->needs);
+}
