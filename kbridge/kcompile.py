@@ -87,7 +87,8 @@ def source_steps(
     base = folder / stem
     object_, dependencies = base.with_name(f"{stem}.o"), base.with_name(f"{stem}.d")
     words = [word for word in flags.compile[1:] if word != "-DMODULE"]
-    user = [*(f"-I{path}" for path in include), *extra]
+    # the source's own folder too: headers that include each other by <name> (trace events) need it
+    user = [*(f"-I{path}" for path in (*include, source.parent)), *extra]
     made = ["-MMD", "-MF", str(dependencies), "-MT", str(object_)]
     compiler = flags.compile[0]
     if code == "kernel":

@@ -16,8 +16,8 @@
 /*
  * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
  * as the kernel finishes a module, run its module_init().  Once per file; again: 0, nothing done.
- * Errors: EINVAL (malformed image), ENOENT (a module that it needs is not loaded), ENOEXEC (a relocation does not fit), EBUSY (already loading),
- * EPERM, ENOMEM, EFAULT, or what module_init() returned.
+ * Errors: EINVAL (malformed image), ENOENT (a module that it needs is not loaded), ENOEXEC (a
+ * relocation does not fit), EPERM, ENOMEM, EFAULT, or what module_init() returned.
  */
 #define KELEVATE_LOAD _IOW(0xb8, 0x00, struct kelevate_image)
 

@@ -43,7 +43,7 @@ def test_scons_variables_are_those_promised() -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["bulid"], "did you mean build?"),
+        (["rn"], "did you mean run?"),
         (["build", "a.c", "--kmd", "k.c"], "did you mean --kmod?"),
         (["run", "--cpu", "2", "x"], "did you mean --cpus?"),
         (["build"], "-o FILE"),
