@@ -355,8 +355,8 @@ class _Packer:
                 image.gates.append(Gate(name, offset, prototype.stack_words))
 
 
-def pack(path: Path) -> Image:
-    """Pack the relocatable object at `path`.
+def pack(path: Path, name: str | None = None) -> Image:
+    """Pack the relocatable object at `path`; messages call it `name`.
 
     Raises KbridgeError that names the place in the source for whatever an image cannot hold.
     """
@@ -365,7 +365,7 @@ def pack(path: Path) -> Image:
             elf = ELFFile(stream)
             if elf["e_type"] != "ET_REL" or elf["e_machine"] != "EM_X86_64":
                 raise KbridgeError(f"{path}: not a relocatable x86-64 object")
-            packer = _Packer(elf, path.stem)
+            packer = _Packer(elf, name or path.stem)
             packer.lay_out()
             packer.relocate()
             packer.describe()

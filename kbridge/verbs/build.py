@@ -144,7 +144,7 @@ def kernel_symbols(target: KernelTarget) -> SymbolTable:
 
 def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: str) -> None:
     """From the joined kmod object: image, gates, and what binds its kernel names."""
-    image = pack.pack(joined)
+    image = pack.pack(joined, name)
     table = kernel_symbols(target)
     bound = imports.bind(image, table, kbuild.module_exports(target), joined)
     if mode == "script":
