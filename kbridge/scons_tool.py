@@ -181,9 +181,11 @@ class _Stage:
         return f"  {self.label:<8}{target[0]}"
 
 
-def _quietly(commands: Sequence[Sequence[str]]) -> None:
+def _quietly(commands: Sequence[Sequence[str]], env: Any) -> None:
+    """Run a stage's commands in the environment that the SConstruct gives to commands."""
+    environment = {name: str(value) for name, value in env["ENV"].items()}
     for command in commands:
-        result = proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT)
+        result = proc.run(command, env={**environment, **kcompile.OBJTOOL_ENVIRONMENT})
         if result.stderr.strip():
             log.passed_on(result.stderr)
 
@@ -197,7 +199,7 @@ def _node(
     work: Callable[[], None] | None = None,
     scanner: Any = None,
 ) -> Any:
-    stage = _Stage(label, commands, work or (lambda: _quietly(commands)))
+    stage = _Stage(label, commands, work or (lambda: _quietly(commands, plan.env)))
     how = {"source_scanner": scanner} if scanner else {}
     action = Action(stage, stage.say)
     return plan.env.Command([str(path) for path in outputs], list(sources), action, **how)
@@ -245,7 +247,7 @@ def _kmod_object(plan: _Plan, source: Path, stem: str) -> Any:
 
     def work() -> None:
         try:
-            _quietly(steps.commands)
+            _quietly(steps.commands, plan.env)
         except CommandError as problem:
             raise kcompile.explain(problem, source) from problem
 
@@ -312,7 +314,7 @@ def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path
     def work() -> None:
         build.before_link(files, app)
         try:
-            _quietly([command])
+            _quietly([command], plan.env)
         except CommandError as problem:
             raise build.link_error(files, problem) from problem
         try:

@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from kbridge import log, paths, proc
 from kbridge.errors import CommandError, KbridgeError
 from kbridge.kernels.target import KernelTarget
 
-_FORMAT = 3  # of the cache entries
+_FORMAT = 4  # of the cache entries
 _MAKE_VARIABLES = ("ARCH", "CROSS_COMPILE", "LLVM")
 _PROBE = {
     "Makefile": "obj-m := kbridge_probe.o\nkbridge_probe-y := one.o two.o\n",
@@ -44,6 +43,7 @@ class KbuildFlags:
 
     release: str
     kdir: str
+    compiler: str  # which one it was: path, size, time of change
     compile: list[str]
     link: list[str]
     objtool: list[str]
@@ -85,27 +85,30 @@ def module_exports(target: KernelTarget) -> dict[str, str]:
 
 def _cache_file(target: KernelTarget) -> Path:
     key = hashlib.sha256(repr((_FORMAT, target.release, str(target.kdir.resolve()))).encode())
-    for file in [*dependencies(target), *_compilers()]:
+    for file in dependencies(target):
         status = file.stat()
         key.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
     key.update("\n".join(make_variables()).encode())
     return paths.cache("flags") / f"{target.release}-{key.hexdigest()[:16]}.json"
 
 
-def _compilers() -> Iterable[Path]:
-    names = [os.environ.get("CROSS_COMPILE", "") + "gcc", "gcc-12"]
-    for name in names:
-        found = shutil.which(name.split()[0]) if name.strip() else None
-        if found:
-            yield Path(found).resolve()
+def _identity(program: str) -> str:
+    """Changes when another compiler of that name is installed."""
+    found = shutil.which(program)
+    if not found:
+        return "missing"
+    status = os.stat(found)
+    return f"{os.path.realpath(found)} {status.st_size} {status.st_mtime_ns}"
 
 
 def flags(target: KernelTarget) -> KbuildFlags:
     """Kbuild's flags for the kernel: from the cache, else (1 to 3 s) by building the probe."""
     entry = _cache_file(target)
     try:
-        return KbuildFlags(**json.loads(entry.read_text()))
-    except (OSError, ValueError, TypeError):
+        known = KbuildFlags(**json.loads(entry.read_text()))
+        if known.compiler == _identity(known.compile[0]):
+            return known
+    except (OSError, ValueError, TypeError, IndexError):
         pass  # not there yet, or damaged: made anew
     log.info(f"asking Kbuild for the flags of kernel {target.release}")
     captured = _capture(target)
@@ -146,6 +149,7 @@ def _capture(target: KernelTarget) -> KbuildFlags:
     return KbuildFlags(
         release=target.release,
         kdir=str(kdir),
+        compiler=_identity(compile_[0]),
         compile=_absolute(_strip_compile(compile_, folder), kdir),
         link=_strip_link(link, folder),
         objtool=_absolute([word for word in objtool if not word.startswith(str(folder))], kdir),

@@ -14,6 +14,7 @@ from kbridge.kernels.kbuild import KbuildFlags
 FLAGS = KbuildFlags(
     release="6.1.0-test",
     kdir="/kdir",
+    compiler="gcc-12 1 2",
     compile=[
         "gcc-12", "-nostdinc", "-I/kdir/include", "-include", "/kdir/kconfig.h", "-D__KERNEL__",
         "-fno-PIE", "-mcmodel=kernel", "-pg", "-mfentry", "-mrecord-mcount", "-DCC_USING_FENTRY",
