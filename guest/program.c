@@ -377,11 +377,14 @@ int run_program(void)
 		channel_send_u32(FRAME_NOT_STARTED, 0, refused);
 		return -1;
 	}
-	while (!program_ended || outputs[1].fd >= 0 || outputs[2].fd >= 0) {
-		wait_for_something(signals);
+	for (;;) {
+		/* before waiting: frames may have come along with the order */
 		while (channel_next(&frame))
 			obey(&frame);
 		move_input();
+		if (program_ended && outputs[1].fd < 0 && outputs[2].fd < 0)
+			break;
+		wait_for_something(signals);
 	}
 	channel_send_u32(FRAME_EXIT, 0, program_status);
 	return 0;

@@ -140,7 +140,9 @@ def _unpack(package: Path, release: str, folder: Path) -> None:
     if not vmlinuz.is_file():
         raise KbridgeError(f"{package.name} has no boot/vmlinuz-{release}")
     if (folder / "lib/modules" / release / "kernel").is_dir():
-        proc.run(["depmod", "-b", folder, release])
+        # of no user's PATH, as it is for root; but it works for all
+        depmod = shutil.which("depmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        proc.run([depmod or "depmod", "-b", folder, release])
     shutil.rmtree(folder / "usr/share", ignore_errors=True)
 
 

@@ -55,22 +55,17 @@ def _check_folder(folder: Path) -> None:
 
 
 def prepare(folder: Path = Path(runtime.RUN_FOLDER)) -> None:
-    """Make the folder of this boot with libkernel.so and libkbridge.so, as far as it is not there.
-
-    Modules come and go, so libkernel.so is made anew when their list has changed.
-    """
+    """Make the folder of this boot with libkernel.so and libkbridge.so, where it is not there."""
     folder.mkdir(mode=0o700, exist_ok=True)
     _check_folder(folder)
     library = runtime.library().read_bytes()
     kept = folder / "libkbridge.so"
     if not kept.is_file() or kept.read_bytes() != library:
         paths.write_atomically(kept, library, mode=0o755)
-    state = f"{_BOOT_ID.read_text()}{Path('/proc/modules').read_text()}"
-    stamp = folder / "state"
-    if (folder / libkernel.SONAME).is_file() and stamp.is_file() and stamp.read_text() == state:
-        return
-    libkernel.write_runtime(kallsyms.running(), folder / libkernel.SONAME)
-    paths.write_atomically(stamp, state)
+    boot, stamp = _BOOT_ID.read_text(), folder / "boot_id"
+    if not stamp.is_file() or stamp.read_text() != boot:
+        libkernel.write_runtime(kallsyms.running(), folder / libkernel.SONAME)
+        paths.write_atomically(stamp, boot)
 
 
 def run(

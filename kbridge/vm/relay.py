@@ -8,6 +8,7 @@ starting or ending the machine (machine.py).
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -76,7 +77,8 @@ class _Output:
         except BlockingIOError:
             return 0
         except OSError as problem:
-            log.detail(f"descriptor {self.fd}: {problem.strerror}")
+            if problem.errno != errno.EPIPE:
+                log.warning(f"cannot write what PROG prints: {problem.strerror}")
             self.waiting.clear()
             self.closed = True
             return -1
@@ -85,10 +87,18 @@ class _Output:
 
 
 class Relay:
-    """`channel` and `console`: this end of the machine's sockets."""
+    """`channel` and `console_wire`: this end of the machine's sockets.
+
+    `streams`: descriptors of standard input, output and error.
+    """
 
     def __init__(
-        self, channel: socket.socket, console_wire: socket.socket, console: Console, order: Order
+        self,
+        channel: socket.socket,
+        console_wire: socket.socket,
+        console: Console,
+        order: Order,
+        streams: tuple[int, int, int] = (0, 1, 2),
     ) -> None:
         self._channel = channel
         self._wire = console_wire
@@ -96,7 +106,8 @@ class Relay:
         self._order = order
         self._decoder = protocol.Decoder()
         self._to_guest = bytearray()
-        self._outputs = {1: _Output(1), 2: _Output(2)}
+        self._input = streams[0]
+        self._outputs = {number: _Output(streams[number]) for number in (1, 2)}
         self._input_open = False
         self._credit = 0
         self._machine_here = True
@@ -112,13 +123,13 @@ class Relay:
         if not self._input_open or not self._credit:
             return False
         try:  # reading a terminal from the background would stop this process
-            return os.tcgetpgrp(0) == os.getpgrp()
+            return os.tcgetpgrp(self._input) == os.getpgrp()
         except OSError:
             return True  # no terminal, or not ours
 
     def _read_input(self) -> None:
         try:
-            data = os.read(0, min(_CHUNK, self._credit))
+            data = os.read(self._input, min(_CHUNK, self._credit))
         except BlockingIOError:
             return
         except OSError:
@@ -214,30 +225,33 @@ class Relay:
         if self._console_here:
             wanted[self._wire.fileno()] = select.POLLIN
         if self._may_read_input():
-            wanted[0] = select.POLLIN
+            wanted[self._input] = select.POLLIN
         for output in self._outputs.values():
             if output.waiting:
                 wanted[output.fd] = select.POLLOUT
         return wanted
 
+    def _act(self, fd: int, events: int) -> None:
+        if fd == self._channel.fileno():
+            if events & ~select.POLLOUT:
+                self._receive()
+            if events & select.POLLOUT:
+                self._send()
+        elif fd == self._wire.fileno():
+            self._hear()
+        elif fd == self._input:
+            self._read_input()
+        else:
+            for stream, output in self._outputs.items():
+                if output.fd == fd and output.waiting:
+                    self._write_output(stream)
+
     def _turn(self, seconds: float) -> None:
         poll = select.poll()
         for fd, events in self._interests().items():
             poll.register(fd, events)
-        actions: dict[int, Callable[[], None]] = {
-            self._wire.fileno(): self._hear,
-            0: self._read_input,
-        }
         for fd, events in poll.poll(max(0.0, seconds) * 1000):
-            if fd == self._channel.fileno():
-                if events & ~select.POLLOUT:
-                    self._receive()
-                if events & select.POLLOUT:
-                    self._send()
-            elif fd in self._outputs:
-                self._write_output(fd)
-            else:
-                actions[fd]()
+            self._act(fd, events)
 
     def _done(self) -> bool:
         if any(output.waiting for output in self._outputs.values()):
