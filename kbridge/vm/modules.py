@@ -20,7 +20,10 @@ CHANNEL = ("virtio_pci", "virtio_console")  # the port of the channel, on the PC
 def _unzstd(data: bytes) -> bytes:
     import zstandard
 
-    return zstandard.ZstdDecompressor().stream_reader(data).read()
+    try:
+        return zstandard.ZstdDecompressor().stream_reader(data).read()
+    except zstandard.ZstdError as problem:
+        raise ValueError(str(problem)) from problem
 
 
 _UNPACK: dict[str, Callable[[bytes], bytes]] = {
@@ -83,8 +86,10 @@ def needed(modules: Path | None, names: tuple[str, ...] = CHANNEL) -> list[Path]
 def content(file: Path) -> bytes:
     """The module as insmod takes it.  Guests need no support for compressed modules."""
     try:
-        return _UNPACK[file.suffix](file.read_bytes())
+        data = file.read_bytes()
     except OSError as problem:
         raise KbridgeError(f"cannot read {file}: {problem.strerror}") from problem
-    except (KeyError, EOFError, ValueError, lzma.LZMAError) as problem:
+    try:
+        return _UNPACK[file.suffix](data)
+    except (KeyError, EOFError, OSError, ValueError, lzma.LZMAError) as problem:
         raise KbridgeError(f"{file}: cannot unpack this module ({problem})") from problem

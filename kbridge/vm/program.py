@@ -29,7 +29,12 @@ _NOTE_NAME = "kbridge"
 _NOTE_KERNEL = (1, "NT_GNU_ABI_TAG", "NT_VERSION")  # what pyelftools makes of 1
 # "	libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)", glibc's and musl's alike
 _LISTED = re.compile(r"^\s*(\S+)(?: => (.+?))?(?: \(0x[0-9a-f]+\))?$", re.MULTILINE)
-_NOT_FOUND = re.compile(r"^\s*(\S+) => not found|Error loading shared library ([^:\n]+):", re.M)
+_NOT_FOUND = re.compile(
+    r"^\s*(\S+) => not found"
+    r"|error while loading shared libraries: ([^:\n]+): cannot open shared object file"  # glibc
+    r"|Error loading shared library ([^:\n]+):",  # musl
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def listed(output: str) -> list[Path]:
 
 def missing(output: str) -> list[str]:
     """The libraries that the loader did not find, ours left out."""
-    found = [one or other for one, other in _NOT_FOUND.findall(output)]
+    found = ["".join(groups) for groups in _NOT_FOUND.findall(output)]
     return [name for name in found if name not in OURS]
 
 
