@@ -326,7 +326,7 @@ class _Packer:
                 continue
             if symbol.section not in self.offsets or symbol.name.startswith("__pfx_"):
                 continue
-            if symbol.name in ("init_module", "cleanup_module"):
+            if symbol.name == "cleanup_module":
                 continue
             yield symbol, self.offsets[int(symbol.section)] + symbol.value
 

@@ -117,6 +117,9 @@ void kb_first_gate(struct kb_image *program, long result)
 	if (result == -EPERM)
 		kb_fail(program->image.name, "may not enter the kernel: ", strerror(EPERM),
 			"only holders of CAP_SYS_MODULE may elevate: run it as root");
+	if (result == -ECANCELED)
+		kb_fail(program->image.name, "its module_init() failed", "",
+			"the kernel log (dmesg) says with which error");
 	if (result != -EBADF && result != -ENOTTY)
 		kb_fail(program->image.name, "a gate failed: ", strerror((int)-result),
 			"the kernel log (dmesg) says more");

@@ -140,11 +140,15 @@ static int copy_gates(struct instance *inst, const struct kelevate_image *m)
 	if (copy_from_user(inst->gates, u64_to_user_ptr(m->gates),
 			   array_size(m->ngates, sizeof(inst->gates[0]))))
 		return -EFAULT;
-	for (k = 0; k < m->ngates; k++)
+	inst->ngates = m->ngates;
+	inst->init_gate = m->ngates;
+	for (k = 0; k < m->ngates; k++) {
 		if (inst->gates[k].offset >= m->text_end ||
 		    inst->gates[k].stack_words > KELEVATE_MAX_STACK_WORDS)
 			return -EINVAL;
-	inst->ngates = m->ngates;
+		if (inst->gates[k].offset + 1 == m->init)
+			inst->init_gate = k;
+	}
 	return 0;
 }
 
@@ -314,16 +318,16 @@ static int relocate(struct instance *inst, const struct request *req)
 
 /* ---- life ---- */
 
-static int start(struct instance *inst)
+/*
+ * As insmod would.  A module_init() that fails is for the program to hear of: from its gate, or
+ * from any other gate as ECANCELED.
+ */
+static void start(struct instance *inst)
 {
-	int err = 0;
-
 	if (inst->init)
-		err = ((int (*)(void))(inst->base + inst->init - 1))();
-	if (err)
-		pr_info("%s: module_init() returned %d\n", inst->mod->name, err);
-	inst->started = !err;
-	return err > 0 ? -EINVAL : err;
+		inst->init_result = ((int (*)(void))(inst->base + inst->init - 1))();
+	if (inst->init_result)
+		pr_info("%s: module_init() returned %d\n", inst->mod->name, inst->init_result);
 }
 
 static int build(struct instance *inst, struct request *req)
@@ -341,7 +345,8 @@ static int build(struct instance *inst, struct request *req)
 		return err;
 	pr_info("%s[%d]: %s loaded, %u bytes, %u gates\n", current->comm, current->pid,
 		inst->mod->name, inst->end, inst->ngates);
-	return start(inst);
+	start(inst);
+	return 0;
 }
 
 struct instance *instance_load(const struct kelevate_image __user *image)
@@ -372,14 +377,14 @@ void instance_free(struct instance *inst)
 		       inst->mod->name, atomic_read(&inst->mod->refcnt) - 1);
 		return;
 	}
-	if (inst->finished && inst->init && inst->started && !inst->exit) {
+	if (inst->finished && inst->init && !inst->init_result && !inst->exit) {
 		/* as for a module: init without exit means that it cannot be removed */
 		pr_info("%s: has module_init() but no module_exit(): left in memory\n",
 			inst->mod->name);
 		return;
 	}
 	if (inst->finished) {
-		if (inst->exit && inst->started)
+		if (inst->exit && !inst->init_result)
 			((void (*)(void))(inst->base + inst->exit - 1))();
 		instance_unfinish(inst);
 		pr_info("%s freed\n", inst->mod->name);

@@ -16,9 +16,10 @@ struct instance {
 	u32 nneeds;
 	u32 text_end, rodata_end, end;
 	u32 init, exit;
-	bool finished; /* known to the kernel's tables */
-	bool started;  /* module_init() returned 0, or there is none */
+	bool finished;	 /* known to the kernel's tables */
+	int init_result; /* of module_init(); 0 also where there is none */
 	u32 ngates;
+	u32 init_gate; /* index of the gate that tells init_result, or ngates */
 	struct kelevate_gate gates[];
 };
 

@@ -17,7 +17,7 @@
  * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
  * as the kernel finishes a module, run its module_init().  Once per file; again: 0, nothing done.
  * Errors: EINVAL (malformed image), ENOENT (a module that it needs is not loaded), ENOEXEC (a
- * relocation does not fit), EPERM, ENOMEM, EFAULT, or what module_init() returned.
+ * relocation does not fit), EPERM, ENOMEM, EFAULT.
  */
 #define KELEVATE_LOAD _IOW(0xb8, 0x00, struct kelevate_image)
 
@@ -27,6 +27,9 @@
  *   rsp + 32                further words, as many as the image's gate table says
  * When the call took place rdi is KELEVATE_DONE, rdx and rsi are the function's rax and rdx
  * (the result of ioctl() itself is cut to an int by the kernel), and rax is 0.
+ *
+ * The gate of module_init() tells what it returned at KELEVATE_LOAD; it is not run again.  When
+ * that was not 0, every other gate fails with ECANCELED.
  */
 #define KELEVATE_CALL _IO(0xb8, 0x01)
 #define KELEVATE_DONE 0x6b622121

@@ -126,6 +126,12 @@ static long call(const struct slot *slot, unsigned long index)
 	err = may_elevate();
 	if (unlikely(err))
 		return err;
+	if (unlikely(index == inst->init_gate)) {
+		result = (struct words2){ inst->init_result, 0 };
+		goto done;
+	}
+	if (unlikely(inst->init_result))
+		return -ECANCELED;
 	gate = &inst->gates[index];
 	function = inst->base + gate->offset;
 	if (likely(!gate->stack_words)) {
@@ -137,6 +143,7 @@ static long call(const struct slot *slot, unsigned long index)
 		if (err)
 			return err;
 	}
+done:
 	r->dx = result.rax;
 	r->si = result.rdx;
 	r->di = KELEVATE_DONE;

@@ -130,7 +130,7 @@ def test_this_module_init_and_exit(tmp_path: Path) -> None:
     assert pack.SYM_MODULE in {record.symbol for record in image.records}
     assert image.init is not None
     assert image.exit is not None
-    assert [gate.name for gate in image.gates] == ["m"]
+    assert [gate.name for gate in image.gates] == ["init_module", "m"]
 
 
 def test_fentry_calls_become_nops(tmp_path: Path) -> None:
