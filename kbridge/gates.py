@@ -8,7 +8,7 @@ templates/gates.S.j2.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,7 @@ class Binding:
     build_id: str
     text_base: int = 0
     modules: Mapping[str, str] = field(default_factory=dict)  # of the names that modules export
+    zero: Set[str] = frozenset()  # names whose address is rightly 0: weak, or per-CPU offset 0
 
 
 def _strings(names: list[str]) -> tuple[bytes, list[int]]:
@@ -70,17 +71,17 @@ def _symbols(image: Image, offsets: list[int]) -> bytes:
     return b"".join(rows)
 
 
-def _import_names(image: Image, modules: Mapping[str, str]) -> bytes:
-    """NUL-terminated: NAME, NAME [MODULE], or ?NAME (weak, so it may be missing)."""
+def _import_names(image: Image, binding: Binding) -> bytes:
+    """NUL-terminated: NAME, NAME [MODULE], or ?NAME (may be 0)."""
     names = bytearray()
     for entry in image.imports:
-        module = modules.get(entry.name)
-        weak = "?" if entry.weak and not module else ""
-        names += f"{weak}{entry.name}{f' [{module}]' if module else ''}\0".encode()
+        module = binding.modules.get(entry.name)
+        mark = "?" if entry.name in binding.zero else ""
+        names += f"{mark}{entry.name}{f' [{module}]' if module else ''}\0".encode()
     return bytes(names)
 
 
-def _layout(image: Image, modules: Mapping[str, str]) -> tuple[bytes, Parts]:
+def _layout(image: Image, binding: Binding) -> tuple[bytes, Parts]:
     strings, offsets = _strings([name for name, _, _ in image.functions])
     records = b"".join(
         struct.pack("<QQq", record.offset, record.symbol << 32 | record.type, record.addend)
@@ -93,7 +94,7 @@ def _layout(image: Image, modules: Mapping[str, str]) -> tuple[bytes, Parts]:
         "symbols": _symbols(image, offsets),
         "strings": strings,
         "percpu": bytes(image.percpu),
-        "import_names": _import_names(image, modules),
+        "import_names": _import_names(image, binding),
     }
     binary = bytearray(image.content)
     info = []
@@ -108,7 +109,7 @@ def write(image: Image, name: str, binding: Binding, output: Path) -> None:
 
     `name` is a C identifier; it is what the kernel log calls the image.
     """
-    binary, parts = _layout(image, binding.modules)
+    binary, parts = _layout(image, binding)
     sizes = {part.name: part.size for part in parts.info}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.source("templates")),

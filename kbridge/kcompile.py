@@ -27,6 +27,8 @@ OBJTOOL_ENVIRONMENT = {"SRCARCH": "x86"}
 
 # what cannot be together with -fPIC, and the function tracer's hooks, which need a record of
 # call sites that only a real module brings (headers still want CC_USING_FENTRY defined)
+# gates need the functions' prototypes, in the object itself
+_DEBUG = ("-g", "-gno-split-dwarf")
 _NOT_PIC = ("-mcmodel=kernel", "-fno-PIE", "-fno-pie", "-fno-pic", "-fno-PIC")
 _TRACER = ("-pg", "-mfentry", "-mrecord-mcount", "-mnop-mcount")
 
@@ -59,11 +61,6 @@ def _without(words: Sequence[str], unwanted: Sequence[str]) -> list[str]:
     return [word for word in words if word not in unwanted]
 
 
-def _debug(words: Sequence[str]) -> list[str]:
-    """Gates need the functions' prototypes, so debug information is not optional."""
-    return [] if any(re.fullmatch(r"-g\d?|-ggdb.*|-gdwarf.*", word) for word in words) else ["-g"]
-
-
 def _protector(words: Sequence[str]) -> list[str]:
     """-mcmodel=kernel implies the canary at %gs:40 (struct fixed_percpu_data); -fPIC does not."""
     if any(word.startswith("-mstack-protector-guard") for word in words):
@@ -92,19 +89,19 @@ def source_steps(
     made = ["-MMD", "-MF", str(dependencies), "-MT", str(object_)]
     compiler = flags.compile[0]
     if code == "kernel":
-        compile_ = [compiler, *words, *_debug(words), *_names(source, module), *user, *made]
+        compile_ = [compiler, *words, *_names(source, module), *user, *_DEBUG, *made]
         commands = [[*compile_, "-c", "-o", str(object_), str(source)]]
     else:
         preprocessed = base.with_name(f"{stem}.i")
         prelude = str(paths.source("kernel", "pic.h"))
         words = _without(words, _TRACER)
         preprocess = [compiler, "-include", prelude, *words, *_names(source, module), *user, *made]
-        pic = [compiler, *_without(words, _NOT_PIC), *_debug(words), *_protector(words)]
+        pic = [compiler, *_without(words, _NOT_PIC), *_protector(words)]
         pic = [word for word in pic if not word.startswith("-I")]
-        pic = _without_pairs(pic, "-include")
+        pic = [*_without_pairs(pic, "-include"), *extra, *_DEBUG, "-fPIC", "-fpreprocessed"]
         commands = [
             [*preprocess, "-E", "-o", str(preprocessed), str(source)],
-            [*pic, *extra, "-fPIC", "-fpreprocessed", "-c", "-o", str(object_), str(preprocessed)],
+            [*pic, "-c", "-o", str(object_), str(preprocessed)],
         ]
     if flags.objtool and not flags.objtool_on_link:
         commands.append([*flags.objtool, str(object_)])

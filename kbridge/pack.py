@@ -342,9 +342,15 @@ class _Packer:
                 image.no_gate[symbol.name] = (
                     "it is a variable of the kmod, which lives in the kernel"
                 )
+        if functions and reader.section(self.elf, ".debug_info") is None:
+            raise KbridgeError(
+                f"{self.name}: no debug information, so nobody knows what its functions take",
+                hint="do not switch it off: leave -g0 out of the compiler flags",
+            )
         known = prototypes.read(self.elf, functions)
+        at = {functions[name]: prototype for name, prototype in known.items()}
         for name, offset in sorted(functions.items()):
-            prototype = known.get(name)
+            prototype = known.get(name) or at.get(offset)  # an alias is called as its function
             if prototype is None:  # assembly: words in registers
                 image.gates.append(Gate(name, offset, 0))
             elif prototype.problem:

@@ -58,7 +58,10 @@ def read(elf: ELFFile, names: Collection[str]) -> dict[str, Prototype]:
     for unit in elf.get_dwarf_info().iter_CUs():
         top = unit.get_top_DIE()
         for die in top.iter_children():
-            if die.tag != "DW_TAG_subprogram" or "DW_AT_declaration" in die.attributes:
+            # a static function of another source may have the same name
+            if die.tag != "DW_TAG_subprogram" or "DW_AT_external" not in die.attributes:
+                continue
+            if "DW_AT_declaration" in die.attributes:
                 continue
             name = _name(die)
             if name in names and name not in found:
@@ -120,8 +123,7 @@ def _has_float(kind: Any) -> bool:
     if kind.tag == "DW_TAG_base_type":
         return kind.attributes["DW_AT_encoding"].value in _FLOATS
     if kind.tag in _AGGREGATES:
-        members = (child for child in kind.iter_children() if child.tag == "DW_TAG_member")
-        return any(_has_float(_type(member)) for member in members)
+        return any(_has_float(_type(member)) for member in _members(kind))
     if kind.tag == "DW_TAG_array_type":
         return "DW_AT_GNU_vector" in kind.attributes or _has_float(_type(kind))
     return False
@@ -130,6 +132,8 @@ def _has_float(kind: Any) -> bool:
 def _size(kind: Any) -> int:
     if kind is None or kind.tag in _POINTERS:
         return 8
+    if kind.tag == "DW_TAG_array_type":
+        return _size(_type(kind))  # of an element: what alignment is about
     size = kind.attributes.get("DW_AT_byte_size")
     return size.value if size else 8
 
@@ -137,8 +141,40 @@ def _size(kind: Any) -> int:
 def _check_result(kind: Any) -> None:
     if _has_float(kind):
         raise _UnsupportedError("it returns floating point")
-    if kind is not None and kind.tag in _AGGREGATES and _size(kind) > 16:
+    if _in_memory(kind):
         raise _UnsupportedError("it returns a structure in memory")
+
+
+def _in_memory(kind: Any) -> bool:
+    """Class MEMORY: an aggregate of more than two words, or with a field that is not aligned."""
+    if kind is None or kind.tag not in _AGGREGATES:
+        return False
+    return _size(kind) > 16 or _unaligned(kind)
+
+
+def _unaligned(kind: Any, offset: int = 0) -> bool:
+    """Whether a field lies off its natural alignment (a packed structure); bit-fields may."""
+    if kind is None:
+        return False
+    if kind.tag in _AGGREGATES:
+        return any(
+            _unaligned(_type(member), offset + _offset(member))
+            for member in _members(kind)
+            if not {"DW_AT_bit_size", "DW_AT_data_bit_offset"} & set(member.attributes)
+        )
+    if kind.tag == "DW_TAG_array_type":
+        element = _type(kind)
+        return _unaligned(element, offset) or _unaligned(element, offset + _size(element))
+    return offset % max(1, min(_size(kind), 16)) != 0
+
+
+def _members(kind: Any) -> Iterator[Any]:
+    return (child for child in kind.iter_children() if child.tag == "DW_TAG_member")
+
+
+def _offset(member: Any) -> int:
+    place = member.attributes.get("DW_AT_data_member_location")
+    return place.value if place is not None and isinstance(place.value, int) else 0
 
 
 def _stack_words(die: Any) -> int:
@@ -149,16 +185,27 @@ def _stack_words(die: Any) -> int:
         if _has_float(kind):
             raise _UnsupportedError("it takes floating point")
         words = (_size(kind) + 7) // 8
-        in_memory = kind is not None and kind.tag in _AGGREGATES and words > 2
-        if in_memory or words > free:
-            if not in_memory and words > 1 and stack % 2 and _alignment(kind) > 8:
-                stack += 1
-            stack += words
+        if _in_memory(kind) or words > free:
+            unit = max(8, _alignment(kind)) // 8
+            stack = -(-stack // unit) * unit + words
         else:
             free -= words
     return stack
 
 
+def _asked(die: Any) -> int:
+    """What __attribute__((aligned(N))) asks for."""
+    asked = die.attributes.get("DW_AT_alignment")
+    return int(asked.value) if asked else 1
+
+
 def _alignment(kind: Any) -> int:
-    """16 for __int128, the only integer that the stack area aligns to more than a word."""
-    return 16 if kind.tag == "DW_TAG_base_type" and _size(kind) == 16 else 8
+    """In bytes; the stack area aligns what needs more than a word (__int128, aligned types)."""
+    if kind is None:
+        return 1
+    if kind.tag in _AGGREGATES:
+        inside = [max(_asked(one), _alignment(_type(one))) for one in _members(kind)]
+        return max([_asked(kind), *inside])
+    if kind.tag == "DW_TAG_array_type":
+        return max(_asked(kind), _alignment(_type(kind)))
+    return max(_asked(kind), min(_size(kind), 16))

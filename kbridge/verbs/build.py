@@ -154,7 +154,9 @@ def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: s
             bound.functions, files.kernel, release=table.release, build_id=table.build_id
         )
     text = table.resolve("_text").address if mode == "script" else 0
-    binding = gates.Binding(table.release, table.build_id, text, bound.modules)
+    zero = {symbol for symbol, address in bound.addresses.items() if not address}
+    zero -= set(bound.modules)
+    binding = gates.Binding(table.release, table.build_id, text, bound.modules, zero)
     gates.write(image, kcompile.module_name(name), binding, files.assembly)
     names = [entry.name for entry in image.imports]
     description = {

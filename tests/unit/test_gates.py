@@ -39,7 +39,8 @@ class Linked:
         self.image = self._pack(folder)
         assembly = folder / "kmod.kb.S"
         text_base = 0xFFFFFFFF81000000 if mode == "script" else 0
-        gates.write(self.image, "kmod", gates.Binding("6.1", "ab" * 20, text_base), assembly)
+        binding = gates.Binding("6.1", "ab" * 20, text_base, zero={"maybe"})
+        gates.write(self.image, "kmod", binding, assembly)
         self.object = folder / "kmod.kb.o"
         subprocess.run(gates.assemble_command(assembly, self.object), check=True)
         self.addresses = [0xFFFFFFFF81000000 + 16 * k for k in range(3)] if mode == "script" else []

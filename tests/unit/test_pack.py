@@ -175,6 +175,11 @@ def test_what_cannot_be_handled_is_refused_by_name(tmp_path: Path, source: str, 
         ("int f(double d) { return 0; }", "takes floating point"),
         ("float f(void) { return 0; }", "returns floating point"),
         ("struct s { double d; }; int f(struct s x) { return 0; }", "takes floating point"),
+        (
+            "struct s { char c; int i; } __attribute__((packed)); "
+            "struct s f(void) { struct s x = {}; return x; }",
+            "in memory",
+        ),
         ("struct s { long a[3]; }; struct s f(void) { struct s x = {}; return x; }", "in memory"),
     ],
 )
@@ -195,6 +200,15 @@ WORDS = {
     "struct s { char c[3]; }; int f(struct s x) { return 0; }": 0,
     "int f(long a, long b, long c, long d, long e, __int128 g) { return 0; }": 2,
     "int f(long a, long b, long c, long d, long e, long g, long h, __int128 i) { return 0; }": 4,
+    "struct s { char c; int i; } __attribute__((packed)); int f(struct s x) { return 0; }": 1,
+    "struct s { char c; char d[3]; int i; }; int f(struct s x) { return 0; }": 0,
+    "struct s { long a; __int128 b; }; int f(long a, long b, long c, long d, long e, long g, "
+    "long h, struct s i) { return 0; }": 6,
+    "struct s { long a[4]; } __attribute__((aligned(32))); int f(long a, long b, long c, long d, "
+    "long e, long g, long h, struct s i) { return 0; }": 8,
+    "struct s { int a : 3; int b : 20; }; int f(struct s x) { return 0; }": 0,
+    "static int g(int x) { return x; } int f(int a, int b, int c, int d, int e, int h, int i) "
+    "{ return g(i); }": 1,
     "enum e { A }; typedef enum e t; int f(const t x, t *const y) { return 0; }": 0,
 }
 
@@ -203,6 +217,21 @@ WORDS = {
 def test_stack_words_follow_the_calling_convention(tmp_path: Path, source: str) -> None:
     image = packed(tmp_path, source)
     assert [gate.stack_words for gate in image.gates] == [WORDS[source]]
+
+
+def test_an_alias_is_called_as_its_function(tmp_path: Path) -> None:
+    image = packed(
+        tmp_path,
+        "typedef int t(long a, long b, long c, long d, long e, long g, long h);"
+        "int f(long a, long b, long c, long d, long e, long g, long h) { return h; }"
+        't other __attribute__((alias("f")));',
+    )
+    assert {gate.name: gate.stack_words for gate in image.gates} == {"f": 1, "other": 1}
+
+
+def test_without_debug_information_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KbridgeError, match="no debug information"):
+        packed(tmp_path, "int f(void) { return 0; }", "-g0", "-fno-pie", "-mcmodel=kernel")
 
 
 def test_not_an_object(tmp_path: Path) -> None:
