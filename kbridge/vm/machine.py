@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -116,20 +115,18 @@ def run(
             channel.close()  # which makes a guest that still listens power off
             if not outcome.late and (orderly or not outcome.ended):
                 _wait_for_its_end(process, relay)
+            returncode = process.poll()  # None: it is for us to end it
         relay.hear_rest()
-        _check_qemu(process.returncode, outcome, errors)
+        if not outcome.ended and not outcome.late and returncode:
+            raise _qemu_failed(returncode, errors)
     return outcome
 
 
-def _check_qemu(returncode: int, outcome: Outcome, errors: IO[bytes]) -> None:
-    """Raise CommandError when QEMU itself failed.  A machine that we had to end did not."""
-    if outcome.ended or outcome.late or returncode in (0, -signal.SIGKILL):
-        return
+def _qemu_failed(returncode: int, errors: IO[bytes]) -> CommandError:
     errors.seek(0)
-    said = errors.read().decode("utf-8", "replace")
-    raise CommandError(
+    return CommandError(
         f"{qemu.PROGRAM} failed: {proc.describe_exit(returncode)}",
-        stderr=said,
+        stderr=errors.read().decode("utf-8", "replace"),
         returncode=returncode,
         hint="see what QEMU says above; kbridge run --dry-run prints its command line",
     )

@@ -22,8 +22,9 @@ PROGRAM = "qemu-system-x86_64"
 PORT = "kbridge"  # name of the virtio-serial port; guest/channel.c looks for it
 
 # Without cmpxchg16b, which QEMU 7.2 emulates in a way that 6.12 (slab allocator, per CPU) may not
-# survive; kernels and libatomic do as well without.
-_EMULATED_CPU = "max,-cx16"
+# survive; kernels and libatomic do as well without.  Programs that need it (x86-64-v2) can have
+# another model, by the environment.
+_EMULATED_CPU = os.environ.get("KBRIDGE_QEMU_CPU", "max,-cx16")
 
 _PROBE_SECONDS = 10
 _PROBE_VALUE = 0x2A  # isa-debug-exit ends QEMU with status 2 * value + 1
@@ -153,7 +154,7 @@ def command(machine: Machine, wires: Wires, *, kvm: bool) -> list[str]:
     """The whole command line."""
     cpu = "max" if kvm else _EMULATED_CPU
     argv: Sequence[str] = [
-        *(program(), "-M", "q35", "-accel", "kvm" if kvm else "tcg", "-cpu", cpu),
+        *(program(), "-M", "q35", "-accel", "kvm" if kvm else "tcg,thread=single", "-cpu", cpu),
         *("-smp", str(machine.cpus), "-m", f"{machine.memory}M"),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-kernel", _comma(machine.kernel), "-initrd", _comma(machine.initramfs)),
