@@ -9,7 +9,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -26,14 +28,16 @@ static unsigned long owner(void)
 	return (unsigned long)getpid() << 32 | (unsigned int)gettid();
 }
 
-static void lock(struct kb_image *program)
+/* With signals blocked, or a handler's gate would wait for the thread that it interrupted. */
+static void lock(struct kb_image *program, sigset_t *before)
 {
 	unsigned long me = owner(), seen = 0;
+	sigset_t all;
 
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, before);
 	while (!__atomic_compare_exchange_n(&program->lock, &seen, me, 0, __ATOMIC_ACQUIRE,
 					    __ATOMIC_RELAXED)) {
-		if (seen == me) /* a signal handler's gate: the load itself has its own lock */
-			return;
 		if (seen >> 32 == me >> 32) {
 			sched_yield();
 			seen = 0;
@@ -41,9 +45,10 @@ static void lock(struct kb_image *program)
 	}
 }
 
-static void unlock(struct kb_image *program)
+static void unlock(struct kb_image *program, const sigset_t *before)
 {
 	__atomic_store_n(&program->lock, 0, __ATOMIC_RELEASE);
+	pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
 static void open_device(struct kb_image *program)
@@ -73,13 +78,7 @@ static int load(struct kb_image *program)
 /* The program closed every file: its mapping still knows the instance. */
 static int attach(struct kb_image *program)
 {
-	int fd = ioctl(program->fd, KELEVATE_ATTACH, program->image.content);
-
-	if (fd < 0)
-		return 0;
-	close(program->fd);
-	__atomic_store_n(&program->fd, fd, __ATOMIC_RELEASE);
-	return 1;
+	return ioctl(program->fd, KELEVATE_ATTACH, program->image.content) < 0 ? errno : 0;
 }
 
 static void map(struct kb_image *program)
@@ -101,7 +100,9 @@ static void set_up(struct kb_image *program)
 
 	if (error == EBADF || error == ENOTTY) { /* no file of ours, or no more */
 		open_device(program);
-		error = program->mapped && attach(program) ? 0 : load(program);
+		error = program->mapped ? attach(program) : load(program);
+		if (error == EEXIST) /* mapped, and a fork came before that was noted */
+			error = attach(program);
 	}
 	if (error == EPERM)
 		kb_fail(program->image.name, "may not load kernel code: ", strerror(error),
@@ -114,6 +115,8 @@ static void set_up(struct kb_image *program)
 
 void kb_first_gate(struct kb_image *program, long result)
 {
+	sigset_t before;
+
 	if (result == -EPERM)
 		kb_fail(program->image.name, "may not enter the kernel: ", strerror(EPERM),
 			"only holders of CAP_SYS_MODULE may elevate: run it as root");
@@ -123,12 +126,21 @@ void kb_first_gate(struct kb_image *program, long result)
 	if (result != -EBADF && result != -ENOTTY)
 		kb_fail(program->image.name, "a gate failed: ", strerror((int)-result),
 			"the kernel log (dmesg) says more");
-	lock(program);
+	lock(program, &before);
 	set_up(program);
-	unlock(program);
+	unlock(program, &before);
 }
 
 void kb_register(struct kb_image *program)
 {
 	kb_check(program);
+}
+
+void kb_unregister(struct kb_image *program)
+{
+	/* the number may be another file's by now: ours says 0 to its own image */
+	if (program->mapped && program->fd >= 0 && !load(program)) {
+		close(program->fd);
+		program->fd = -1;
+	}
 }

@@ -18,6 +18,12 @@ struct kb_image {
 void kb_register(struct kb_image *program);
 
 /*
+ * Destructor, of a library that is unloaded or a program that ends: lets go of the file.  A gate
+ * after it finds the instance through the mapping, which goes with the library.
+ */
+void kb_unregister(struct kb_image *program);
+
+/*
  * A gate's call did not take place; `result` is what ioctl() returned (negative errno).  Sets up
  * what was missing and returns, or ends the program with status 125 and one line on stderr.
  */

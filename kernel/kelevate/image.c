@@ -5,6 +5,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/async.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
@@ -44,21 +45,28 @@ static int check_image(const struct kelevate_image *m)
 		return -EINVAL;
 	if (m->nimports > 1u << 20 || m->nrecords > 1u << 22 || m->ngates > 1u << 16 ||
 	    m->nsymbols > 1u << 20 || m->strings_size > 1u << 26 ||
-	    m->import_names_size > 1u << 26 || m->percpu_size > 1u << 16)
+	    m->import_names_size > 1u << 26 || m->percpu_size > 1u << 15)
 		return -EINVAL;
 	if (!m->nsymbols || !m->strings_size)
 		return -EINVAL;
-	return m->percpu_size && !is_power_of_2(m->percpu_align) ? -EINVAL : 0;
+	if (m->content & ~PAGE_MASK)
+		return -EINVAL;
+	if (m->percpu_size && (!is_power_of_2(m->percpu_align) || m->percpu_align > PAGE_SIZE))
+		return -EINVAL;
+	return 0;
 }
 
 static int check_tables(const struct request *req)
 {
+	const struct kelevate_range *orc = &req->tables[KELEVATE_ORC_UNWIND];
+	const struct kelevate_range *ip = &req->tables[KELEVATE_ORC_UNWIND_IP];
 	unsigned int k;
 
 	for (k = 0; k < KELEVATE_TABLES; k++)
 		if (!in_image(&req->image, req->tables[k].offset, req->tables[k].size))
 			return -EINVAL;
-	return 0;
+	/* the kernel sorts the two together: one struct orc_entry for each int */
+	return orc->size % 6 || ip->size % 4 || orc->size / 6 != ip->size / 4 ? -EINVAL : 0;
 }
 
 static void free_request(struct request *req)
@@ -141,14 +149,10 @@ static int copy_gates(struct instance *inst, const struct kelevate_image *m)
 			   array_size(m->ngates, sizeof(inst->gates[0]))))
 		return -EFAULT;
 	inst->ngates = m->ngates;
-	inst->init_gate = m->ngates;
-	for (k = 0; k < m->ngates; k++) {
+	for (k = 0; k < m->ngates; k++)
 		if (inst->gates[k].offset >= m->text_end ||
 		    inst->gates[k].stack_words > KELEVATE_MAX_STACK_WORDS)
 			return -EINVAL;
-		if (inst->gates[k].offset + 1 == m->init)
-			inst->init_gate = k;
-	}
 	return 0;
 }
 
@@ -170,6 +174,7 @@ static int place(struct instance *inst, const struct kelevate_image *m)
 	inst->end = m->end;
 	inst->init = m->init;
 	inst->exit = m->exit;
+	inst->content = m->content;
 	return copy_from_user(inst->base, u64_to_user_ptr(m->content), m->end) ? -EFAULT : 0;
 }
 
@@ -252,9 +257,6 @@ static int resolve(const struct instance *inst, const struct request *req, u32 s
 	if (n >= m->nimports)
 		return -EINVAL;
 	*value = req->imports[n];
-	/* per-CPU offsets do not slide with the kernel */
-	if (m->text_base && *value >= __START_KERNEL_map)
-		*value += kernel.text - m->text_base;
 	return 0;
 }
 
@@ -340,7 +342,7 @@ static int build(struct instance *inst, struct request *req)
 	if (err)
 		return err;
 	describe(inst, m->name);
-	err = bind_imports(inst, req) ?: relocate(inst, req) ?: instance_finish(inst, req->tables);
+	err = instance_add_to_sysfs(inst) ?: bind_imports(inst, req) ?: relocate(inst, req) ?: instance_finish(inst, req->tables);
 	if (err)
 		return err;
 	pr_info("%s[%d]: %s loaded, %u bytes, %u gates\n", current->comm, current->pid,
@@ -357,38 +359,53 @@ struct instance *instance_load(const struct kelevate_image __user *image)
 
 	if (!err) {
 		inst = kvzalloc(struct_size(inst, gates, req.image.ngates), GFP_KERNEL);
+		if (inst)
+			kref_init(&inst->users);
 		err = inst ? build(inst, &req) : -ENOMEM;
 	}
 	free_request(&req);
 	if (err) {
-		instance_free(inst);
+		if (inst)
+			instance_put(inst);
 		return ERR_PTR(err);
 	}
 	return inst;
 }
 
-void instance_free(struct instance *inst)
+/*
+ * Nobody may take a reference from here on.  False: somebody has one, or the image cannot be
+ * removed, and stays in memory; the lesser harm, since what it registered would call freed memory.
+ */
+static bool withdraw_from_kernel(struct instance *inst)
 {
-	if (!inst)
-		return;
-	if (inst->finished && atomic_read(&inst->mod->refcnt) > 1) {
-		/* what it registered would call freed memory; a leak is the lesser harm */
+	struct module *mod = inst->mod;
+
+	/* as for a module: init without exit means that it cannot be removed */
+	if (inst->init && !inst->init_result && !inst->exit) {
+		pr_info("%s: has module_init() but no module_exit(): left in memory\n", mod->name);
+		return false;
+	}
+	if (atomic_cmpxchg(&mod->refcnt, 1, 0) != 1) {
 		pr_err("%s: still in use by the kernel (%d references): left in memory\n",
-		       inst->mod->name, atomic_read(&inst->mod->refcnt) - 1);
+		       mod->name, atomic_read(&mod->refcnt) - 1);
+		return false;
+	}
+	mod->state = MODULE_STATE_GOING;
+	if (inst->exit && !inst->init_result)
+		((void (*)(void))(inst->base + inst->exit - 1))();
+	async_synchronize_full();
+	instance_unfinish(inst);
+	pr_info("%s freed\n", mod->name);
+	return true;
+}
+
+static void instance_free(struct kref *users)
+{
+	struct instance *inst = container_of(users, struct instance, users);
+
+	if (inst->finished && !withdraw_from_kernel(inst))
 		return;
-	}
-	if (inst->finished && inst->init && !inst->init_result && !inst->exit) {
-		/* as for a module: init without exit means that it cannot be removed */
-		pr_info("%s: has module_init() but no module_exit(): left in memory\n",
-			inst->mod->name);
-		return;
-	}
-	if (inst->finished) {
-		if (inst->exit && !inst->init_result)
-			((void (*)(void))(inst->base + inst->exit - 1))();
-		instance_unfinish(inst);
-		pr_info("%s freed\n", inst->mod->name);
-	}
+	instance_remove_from_sysfs(inst);
 	release_imports(inst);
 	free_percpu(inst->percpu);
 	vfree(inst->base); /* VM_FLUSH_RESET_PERMS: the permissions go back by themselves */
@@ -396,4 +413,10 @@ void instance_free(struct instance *inst)
 	kvfree(inst->names.strtab);
 	kvfree(inst->names.typetab);
 	kvfree(inst);
+}
+
+/* An open file lets go of the instance; the last one frees it. */
+void instance_put(struct instance *inst)
+{
+	kref_put(&inst->users, instance_free);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Import words that libkernel.so does not fill: symbols of loaded modules.  Their addresses change
+ * The last word on import words.  A linker script's get the slide.  Those that are 0 are symbols
+ * of loaded modules: their addresses change
  * with every load of the module, so they are looked up when the image is, and the module is held
  * as long as the image uses it.
  */
@@ -17,7 +18,7 @@ static struct module *hold_module_at(unsigned long address)
 
 	preempt_disable();
 	mod = kernel.__module_address(address);
-	if (mod && !try_module_get(mod))
+	if (mod && (mod->state != MODULE_STATE_LIVE || !try_module_get(mod)))
 		mod = NULL;
 	preempt_enable();
 	return mod;
@@ -37,8 +38,8 @@ static int bind_import(struct instance *inst, u64 *word, char *name)
 	address = find_symbol_of_module(module, strcspn(module, "]"), name);
 	mod = address ? hold_module_at(address) : NULL;
 	if (!mod) {
-		pr_err("%s needs %s of the module %.*s, which is not loaded\n", inst->mod->name,
-		       name, (int)strcspn(module, "]"), module);
+		pr_err("%s needs %s of the module %.*s: not loaded, or no code or data\n",
+		       inst->mod->name, name, (int)strcspn(module, "]"), module);
 		return -ENOENT;
 	}
 	inst->needs[inst->nneeds++] = mod;
@@ -62,10 +63,16 @@ int bind_imports(struct instance *inst, struct request *req)
 		return -ENOMEM;
 	for (k = 0; k < m->nimports; k++) {
 		char *next = name + strlen(name) + 1;
+		u64 *word = &req->imports[k];
 
-		err = req->imports[k] ? 0 : bind_import(inst, &req->imports[k], name);
-		if (err)
-			return err;
+		if (!*word) {
+			err = bind_import(inst, word, name);
+			if (err)
+				return err;
+		} else if (m->text_base && *word >= __START_KERNEL_map) {
+			/* of link=script: without the slide, which per-CPU offsets do not have */
+			*word += kernel.text - m->text_base;
+		}
 		if (next >= end && k + 1 < m->nimports)
 			return -EINVAL;
 		name = next;

@@ -4,10 +4,13 @@
 
 #include <linux/module.h>
 #include <linux/elf.h>
+#include <linux/kref.h>
 #include "kelevate.h"
 
 /* One loaded image. */
 struct instance {
+	struct kref users;  /* open files */
+	u64 content;	    /* the image's address in the program: which image it is */
 	void *base;	    /* in the module area; NULL before allocation */
 	struct module *mod; /* behind the image: THIS_MODULE is a 32-bit immediate */
 	void __percpu *percpu;
@@ -16,10 +19,10 @@ struct instance {
 	u32 nneeds;
 	u32 text_end, rodata_end, end;
 	u32 init, exit;
-	bool finished;	 /* known to the kernel's tables */
+	bool finished; /* known to the kernel's tables */
+	bool in_sysfs;
 	int init_result; /* of module_init(); 0 also where there is none */
 	u32 ngates;
-	u32 init_gate; /* index of the gate that tells init_result, or ngates */
 	struct kelevate_gate gates[];
 };
 
@@ -54,6 +57,8 @@ struct kernel_functions {
 	struct mod_tree_bounds *mod_tree;
 	struct mutex *module_mutex;
 	int *modules_disabled;
+	struct kset **module_kset;
+	struct kobj_type *module_ktype;
 	unsigned long text; /* address of _text: tells the KASLR slide */
 };
 
@@ -71,7 +76,11 @@ unsigned long find_symbol_of_module(const char *module, int length, const char *
 
 /* image.c */
 struct instance *instance_load(const struct kelevate_image __user *image);
-void instance_free(struct instance *inst);
+void instance_put(struct instance *inst);
+
+/* sysfs.c */
+int instance_add_to_sysfs(struct instance *inst);
+void instance_remove_from_sysfs(struct instance *inst);
 
 /* imports.c */
 int bind_imports(struct instance *inst, struct request *req);

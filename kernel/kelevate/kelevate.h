@@ -11,22 +11,25 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define KELEVATE_ABI 1
+#define KELEVATE_ABI 2
 
 /*
  * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
  * as the kernel finishes a module, run its module_init().  Once per file; again: 0, nothing done.
  * Errors: EINVAL (malformed image), ENOENT (a module that it needs is not loaded), ENOEXEC (a
- * relocation does not fit), EPERM, ENOMEM, EFAULT.
+ * relocation does not fit), ENOTTY (the file holds another image), EEXIST (the range at `content`
+ * is an instance already: KELEVATE_ATTACH), EPERM, ENOMEM, EFAULT.
  */
 #define KELEVATE_LOAD _IOW(0xb8, 0x00, struct kelevate_image)
 
 /*
- * KELEVATE_CALL (gate index), the gate.  Its words travel in registers that a system call keeps:
+ * KELEVATE_CALL (the image's `content` address << 4 | index), gate number `index`.  Its words
+ * travel in registers that a system call keeps:
  *   rbx rbp r12 r10 r8 r9   the six words of the x86-64 calling convention, in its order
  *   rsp + 32                further words, as many as the image's gate table says
  * When the call took place rdi is KELEVATE_DONE, rdx and rsi are the function's rax and rdx
  * (the result of ioctl() itself is cut to an int by the kernel), and rax is 0.
+ * Errors: ENOTTY (the file does not hold this image), EINVAL, EPERM, EFAULT, ENOMEM.
  *
  * The gate of module_init() tells what it returned at KELEVATE_LOAD; it is not run again.  When
  * that was not 0, every other gate fails with ECANCELED.
@@ -35,8 +38,9 @@
 #define KELEVATE_DONE 0x6b622121
 
 /*
- * KELEVATE_ATTACH (an address in a mapping of an instance): a new file descriptor for that
- * instance, for a program that closed every file it had.  ENOENT: no instance is mapped there.
+ * KELEVATE_ATTACH (an address in a mapping of an instance): let this file, which has none, hold
+ * that instance too; for a program that closed every file it had.
+ * Errors: ENOENT (no instance is mapped there), ENOTTY (the file holds another one).
  */
 #define KELEVATE_ATTACH _IO(0xb8, 0x02)
 

@@ -110,40 +110,48 @@ static int call_with_stack(void *function, struct pt_regs *r, u32 words, struct 
 	return call_with_256(function, r, words, result);
 }
 
-static long call(const struct slot *slot, unsigned long index)
+#define GATE_BITS 16 /* of KELEVATE_CALL's argument; the rest tells the image */
+
+/* Two images of a process may swap file descriptors: the file must hold the very one. */
+static bool is_image(const struct instance *inst, u64 content)
+{
+	return inst->content >> PAGE_SHIFT == content >> PAGE_SHIFT;
+}
+
+static int run_gate(const struct instance *inst, const struct kelevate_gate *gate,
+		    struct pt_regs *r, struct words2 *result)
+{
+	struct words2 (*f)(word, word, word, word, word, word) = inst->base + gate->offset;
+
+	if (unlikely(gate->offset + 1 == inst->init)) {
+		*result = (struct words2){ inst->init_result, 0 };
+		return 0;
+	}
+	if (unlikely(inst->init_result))
+		return -ECANCELED;
+	if (unlikely(gate->stack_words))
+		return call_with_stack(f, r, gate->stack_words, result);
+	*result = f(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9);
+	return 0;
+}
+
+static long call(const struct slot *slot, unsigned long arg)
 {
 	struct instance *inst = smp_load_acquire(&slot->instance);
+	unsigned long index = arg & ((1ul << GATE_BITS) - 1);
 	struct pt_regs *r = task_pt_regs(current);
-	const struct kelevate_gate *gate;
 	struct words2 result;
-	void *function;
 	int err;
 
-	if (unlikely(!inst))
+	if (unlikely(!inst || !is_image(inst, arg >> GATE_BITS << PAGE_SHIFT)))
 		return -ENOTTY;
 	if (unlikely(index >= inst->ngates))
 		return -EINVAL;
 	err = may_elevate();
+	if (likely(!err))
+		err = run_gate(inst, &inst->gates[index], r, &result);
 	if (unlikely(err))
 		return err;
-	if (unlikely(index == inst->init_gate)) {
-		result = (struct words2){ inst->init_result, 0 };
-		goto done;
-	}
-	if (unlikely(inst->init_result))
-		return -ECANCELED;
-	gate = &inst->gates[index];
-	function = inst->base + gate->offset;
-	if (likely(!gate->stack_words)) {
-		struct words2 (*f)(word, word, word, word, word, word) = function;
-
-		result = f(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9);
-	} else {
-		err = call_with_stack(function, r, gate->stack_words, &result);
-		if (err)
-			return err;
-	}
-done:
 	r->dx = result.rax;
 	r->si = result.rdx;
 	r->di = KELEVATE_DONE;
@@ -152,48 +160,85 @@ done:
 
 /* ---- loading and attaching ---- */
 
-static long load(struct slot *slot, const struct kelevate_image __user *image)
-{
-	struct instance *inst;
-	long err = may_load();
-
-	if (err)
-		return err;
-	err = mutex_lock_interruptible(&slot->lock);
-	if (err)
-		return err;
-	if (!slot->instance) {
-		inst = instance_load(image);
-		if (IS_ERR(inst))
-			err = PTR_ERR(inst);
-		else
-			smp_store_release(&slot->instance, inst);
-	}
-	mutex_unlock(&slot->lock);
-	return err;
-}
-
 static const struct file_operations fops;
 
-static long attach(unsigned long address)
+/* The file through which an instance is mapped at a user address, with a reference; or NULL. */
+static struct file *file_mapped_at(unsigned long address)
 {
 	struct vm_area_struct *vma;
 	struct file *file = NULL;
-	int fd;
 
 	mmap_read_lock(current->mm);
 	vma = find_vma(current->mm, address);
 	if (vma && vma->vm_start <= address && vma->vm_file && vma->vm_file->f_op == &fops)
 		file = get_file(vma->vm_file);
 	mmap_read_unlock(current->mm);
+	return file;
+}
+
+/* An image that is live already is patched code: it must not be taken for fresh content. */
+static int check_not_live(u64 content)
+{
+	struct file *file = file_mapped_at(content);
+
+	if (!file)
+		return 0;
+	fput(file);
+	return -EEXIST;
+}
+
+static int load_locked(struct slot *slot, const struct kelevate_image __user *image)
+{
+	struct instance *inst = slot->instance;
+	u64 content;
+	int err;
+
+	if (get_user(content, &image->content))
+		return -EFAULT;
+	if (inst)
+		return is_image(inst, content) ? 0 : -ENOTTY;
+	err = check_not_live(content);
+	if (err)
+		return err;
+	inst = instance_load(image);
+	if (IS_ERR(inst))
+		return PTR_ERR(inst);
+	smp_store_release(&slot->instance, inst);
+	return 0;
+}
+
+static long load(struct slot *slot, const struct kelevate_image __user *image)
+{
+	long err = may_load();
+
+	if (err)
+		return err;
+	if (mutex_lock_interruptible(&slot->lock))
+		return -ERESTARTSYS;
+	err = load_locked(slot, image);
+	mutex_unlock(&slot->lock);
+	return err;
+}
+
+static long attach(struct slot *slot, unsigned long address)
+{
+	struct file *file = file_mapped_at(address);
+	struct slot *other;
+	long err = 0;
+
 	if (!file)
 		return -ENOENT;
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0)
-		fput(file);
-	else
-		fd_install(fd, file);
-	return fd;
+	other = file->private_data;
+	mutex_lock(&slot->lock);
+	if (slot->instance) {
+		err = slot->instance == other->instance ? 0 : -ENOTTY;
+	} else {
+		kref_get(&other->instance->users); /* it is mapped, so there is one */
+		smp_store_release(&slot->instance, other->instance);
+	}
+	mutex_unlock(&slot->lock);
+	fput(file);
+	return err;
 }
 
 static long kelevate_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -206,7 +251,7 @@ static long kelevate_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	case KELEVATE_LOAD:
 		return load(slot, (const void __user *)arg);
 	case KELEVATE_ATTACH:
-		return attach(arg);
+		return attach(slot, arg);
 	}
 	return -ENOTTY;
 }
@@ -234,6 +279,10 @@ static const struct vm_operations_struct kelevate_vm_ops = {
 
 static int kelevate_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	const struct slot *slot = file->private_data;
+
+	if (!smp_load_acquire(&slot->instance))
+		return -ENODEV;
 	if (vma->vm_flags & (VM_WRITE | VM_EXEC))
 		return -EPERM;
 #ifdef HAVE_VM_FLAGS_MOD
@@ -265,7 +314,8 @@ static int kelevate_release(struct inode *inode, struct file *file)
 {
 	struct slot *slot = file->private_data;
 
-	instance_free(slot->instance);
+	if (slot->instance)
+		instance_put(slot->instance);
 	kfree(slot);
 	return 0;
 }

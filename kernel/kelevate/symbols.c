@@ -61,7 +61,8 @@ int find_kernel_functions(void)
 	    NEED(mod_tree_remove) | NEED(module_finalize) | NEED(module_bug_finalize) |
 	    NEED(module_bug_cleanup) | NEED(jump_label_module_notify) |
 	    NEED(static_call_module_notify) | NEED(sort_extable) | NEED(mod_tree) |
-	    NEED(module_mutex) | NEED(modules_disabled) | NEED(__module_address))
+	    NEED(module_mutex) | NEED(modules_disabled) | NEED(__module_address) |
+	    NEED(module_kset) | NEED(module_ktype))
 		return -ENOENT;
 
 	/* an empty weak function in some kernels, then it is left out of the image */

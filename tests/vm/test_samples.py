@@ -115,6 +115,23 @@ def test_a_fault_kills_the_program_alone(kbridge: Kbridge, tmp_path: Path, relea
     assert text.count("kelevate: kb:spine freed") >= 3
 
 
+@pytest.mark.parametrize("release", KERNELS)
+def test_two_images_and_closed_files(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
+    programs = SPINE.parent
+    how = ["--kernel", release]
+    library, app, log = tmp_path / "second.so", tmp_path / "closing", tmp_path / "console"
+    words = ["--shared", "--kmod", programs / "closing_library_kmod.c", "-o", library]
+    done = kbridge("build", *words, *how, "--kcflags=-Wno-missing-prototypes")
+    assert done.returncode == 0, done.stderr
+    build(kbridge, programs / "closing.c", programs / "closing_kmod.c", app, release)
+    share = ["--timeout", "60", "--file", f"{library}:{library}"]
+    done = kbridge("run", *share, app, library, env=console_log_environment(log))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+    assert log.read_text(errors="replace").count("kb:second freed") == 4
+    assert not complaints(log)
+
+
 def test_the_samples_by_scons(kbridge: Kbridge, tmp_path: Path) -> None:
     """As the README says it."""
     for sample in SAMPLES:

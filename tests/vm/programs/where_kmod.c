@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Kernel names in every place: code, data, pointers that are initialised data, per-CPU. */
-#include <asm/sections.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
+#include <asm/sections.h>
 #include "where_kmod.h"
 
 static struct task_struct *first = &init_task;
