@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
 import shlex
 import signal
 import sys
@@ -111,6 +112,8 @@ def _release(request: RunRequest, program: Program) -> str:
     if request.kdir:
         wanted = targets.find(request.kernel, request.kdir).release
     if note is None:
+        if wanted is None and native.possible(platform.release(), None):
+            return platform.release()
         return wanted or targets.find().release
     if wanted and wanted != note.release:
         raise KbridgeError(
