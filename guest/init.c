@@ -70,11 +70,11 @@ static int load_module(const char *path)
 	return err;
 }
 
-/* The modules that the channel needs, one a line, in the order of their dependencies. */
-static void load_modules(void)
+/* The modules that a list names, one a line, in the order of their dependencies. */
+static void load_modules(const char *list_file)
 {
 	size_t size;
-	char *list = read_file(OURS "modules", 65536, &size), *rest = list, *name;
+	char *list = read_file(list_file, 65536, &size), *rest = list, *name;
 	char path[512];
 
 	while (list && (name = strsep(&rest, "\n"))) {
@@ -139,11 +139,12 @@ int main(void)
 	signal(SIGPIPE, SIG_IGN);
 	set_up_system();
 	open_console();
-	load_modules();
+	load_modules(OURS "modules");
 	if (channel_open())
 		fail("no port named kbridge");
 	set_up_kernel();
 	set_up_loopback();
+	load_modules(OURS "program-modules");
 	set_up_kernel_bridge();
 	channel_send_u32(FRAME_HELLO, 0, PROTOCOL_VERSION);
 	run_program();

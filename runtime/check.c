@@ -90,7 +90,7 @@ static void check_module(const char *name, const char *symbol)
 		strncat(path, module, length);
 	if (access(path, F_OK))
 		kb_fail(name, "needs a module that is not loaded: ", path + strlen("/sys/module/"),
-			"load it first: modprobe MODULE");
+			"load that module first, with modprobe");
 }
 
 void kb_check(const struct kb_image *program)

@@ -26,7 +26,7 @@ from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
 from kbridge.symbols import image as symbols
-from kbridge.vm import contents, environment, initramfs, machine, native, qemu
+from kbridge.vm import contents, environment, initramfs, machine, modules, native, qemu
 from kbridge.vm.console import Console
 from kbridge.vm.program import NOT_EXECUTABLE, NOT_FOUND, Program, examine
 from kbridge.vm.relay import Order, Outcome
@@ -282,7 +282,10 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
     console = Console(show=request.verbose, file=Path(log_file) if log_file else None)
     with contextlib.closing(console), tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
         initramfs.append(contents.base(image, files), initrd)
-        initramfs.pack(tree, initrd)
+        with paths.scratch() as folder:
+            wanted = modules.needed(image.modules, program.modules)
+            contents.add_modules(tree, wanted, "program-modules", folder)
+            initramfs.pack(tree, initrd)
         outcome = machine.run(
             _machine(request, image.vmlinuz, machine.initramfs_path(initrd)),
             _order(request, program),

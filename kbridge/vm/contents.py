@@ -70,20 +70,25 @@ def _identity(file: Path | None) -> str:
     return f"{file}:{status.st_size}:{status.st_mtime_ns}"
 
 
+def add_modules(tree: initramfs.Tree, files: Sequence[Path], name: str, folder: Path) -> None:
+    """Put modules into the guest, and the list `name` that tells in which order they load."""
+    loaded = []
+    for file in files:
+        module = f"{file.name.partition('.ko')[0]}.ko"
+        (folder / module).write_bytes(modules.content(file))
+        tree.add_file(f"{OURS}/{module}", folder / module)
+        loaded.append(module)
+    (folder / name).write_text("".join(f"{module}\n" for module in loaded))
+    tree.add_file(f"{OURS}/{name}", folder / name)
+
+
 def base_tree(image: KernelImage, files: GuestFiles, folder: Path) -> initramfs.Tree:
     """The base; what has to be made for it is put in `folder`."""
     tree = initramfs.Tree()
     for name, mode in (("/root", 0o700), ("/tmp", 0o1777), ("/run", 0o755), (OURS, 0o700)):
         tree.add_folder(name, mode)
     tree.add_file(f"{OURS}/init", init_program())
-    names = []
-    for module in modules.needed(image.modules):
-        name = f"{module.name.partition('.ko')[0]}.ko"
-        (folder / name).write_bytes(modules.content(module))
-        tree.add_file(f"{OURS}/{name}", folder / name)
-        names.append(name)
-    (folder / "modules").write_text("".join(f"{name}\n" for name in names))
-    tree.add_file(f"{OURS}/modules", folder / "modules")
+    add_modules(tree, modules.needed(image.modules), "modules", folder)
     for guest, text in _ETC.items():
         made = folder / guest.rpartition("/")[2]
         made.write_text(text)

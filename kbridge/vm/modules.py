@@ -76,7 +76,9 @@ def needed(modules: Path | None, names: tuple[str, ...] = CHANNEL) -> list[Path]
         if name not in table:
             raise KbridgeError(
                 f"the kernel {modules.name} has no {name}, built in or as a module",
-                hint="its configuration needs VIRTIO_PCI and VIRTIO_CONSOLE",
+                hint="its configuration needs VIRTIO_PCI and VIRTIO_CONSOLE"
+                if name in CHANNEL
+                else "a kmod of the program uses its symbols: install it with the kernel's modules",
             )
         # depmod lists the dependencies of dependencies too, the deepest last
         order += reversed(table[name])

@@ -26,7 +26,9 @@ NOT_FOUND = 127
 OURS = frozenset({"libkbridge.so", "libkernel.so"})  # made for each boot, in a folder of their own
 
 _NOTE_NAME = "kbridge"
-_NOTE_KERNEL = (1, "NT_GNU_ABI_TAG", "NT_VERSION")  # what pyelftools makes of 1
+# and what pyelftools makes of their numbers
+_NOTE_KERNEL = (1, "NT_GNU_ABI_TAG", "NT_VERSION")
+_NOTE_MODULES = (2, "NT_GNU_HWCAP", "NT_ARCH")
 # "	libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)", glibc's and musl's alike
 _LISTED = re.compile(r"^\s*(\S+)(?: => (.+?))?(?: \(0x[0-9a-f]+\))?$", re.MULTILINE)
 _NOT_FOUND = re.compile(
@@ -48,11 +50,15 @@ class KernelNote:
 
 @dataclass(frozen=True)
 class Program:
-    """`path` is absolute, its symlinks kept.  `files`: what its loader maps, itself included."""
+    """`path` is absolute, its symlinks kept.  `files`: what its loader maps, itself included.
+
+    `modules`: kernel modules whose symbols it uses.
+    """
 
     path: Path
     files: tuple[Path, ...]
     note: KernelNote | None
+    modules: tuple[str, ...] = ()
 
 
 def _unusable(message: str, hint: str) -> KbridgeError:
@@ -127,18 +133,33 @@ def _segments(elf: Any, kind: str) -> Iterator[Any]:
     return (segment for segment in elf.iter_segments() if segment["p_type"] == kind)
 
 
-def _note(elf: Any, path: Path) -> KernelNote | None:
+def _notes(elf: Any, path: Path, kind: tuple[object, ...]) -> list[list[str]]:
+    """The strings of every note of ours of that kind."""
     try:
         notes = [note for segment in _segments(elf, "PT_NOTE") for note in segment.iter_notes()]
     except Exception as problem:  # as in _elf
         raise _unusable(f"{path}: damaged ELF notes ({problem})", "build it again") from problem
-    for note in notes:
-        if note["n_name"] == _NOTE_NAME and note["n_type"] in _NOTE_KERNEL:
-            words = note["n_descdata"].split(b"\0")
-            if len(words) == 3:
-                release, build_id = (word.decode("ascii", "replace") for word in words[:2])
-                return KernelNote(release, build_id, path)
+    return [
+        [word.decode("ascii", "replace") for word in note["n_descdata"].split(b"\0")[:-1]]
+        for note in notes
+        if note["n_name"] == _NOTE_NAME and note["n_type"] in kind
+    ]
+
+
+def _note(elf: Any, path: Path) -> KernelNote | None:
+    for words in _notes(elf, path, _NOTE_KERNEL):
+        if len(words) == 2:
+            return KernelNote(words[0], words[1], path)
     return None
+
+
+def _modules(path: Path) -> list[str]:
+    """The kernel modules whose symbols a program or library uses."""
+    try:
+        elf = _elf(path.read_bytes(), path)
+        return [name for words in _notes(elf, path, _NOTE_MODULES) for name in words]
+    except (OSError, KbridgeError):
+        return []
 
 
 def note_of(path: Path) -> KernelNote | None:
@@ -217,4 +238,6 @@ def examine(name: str) -> Program:
         interpreter = Path(segment.get_interp_name())
         files += [interpreter, *_libraries(path, interpreter)]
     notes = filter(None, [_note(elf, path), *(note_of(one) for one in files[1:])])
-    return Program(path, tuple(dict.fromkeys(files)), next(notes, None))
+    files = list(dict.fromkeys(files))
+    modules = dict.fromkeys(name for file in files for name in _modules(file))
+    return Program(path, tuple(files), next(notes, None), tuple(modules))

@@ -342,7 +342,8 @@ static int build(struct instance *inst, struct request *req)
 	if (err)
 		return err;
 	describe(inst, m->name);
-	err = instance_add_to_sysfs(inst) ?: bind_imports(inst, req) ?: relocate(inst, req) ?: instance_finish(inst, req->tables);
+	err = instance_add_to_sysfs(inst) ?: bind_imports(inst, req) ?: relocate(inst, req);
+	err = err ?: instance_finish(inst, req->tables);
 	if (err)
 		return err;
 	pr_info("%s[%d]: %s loaded, %u bytes, %u gates\n", current->comm, current->pid,

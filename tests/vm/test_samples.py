@@ -132,6 +132,16 @@ def test_two_images_and_closed_files(kbridge: Kbridge, tmp_path: Path, release: 
     assert not complaints(log)
 
 
+@pytest.mark.parametrize("link", LINKS)
+def test_symbols_of_a_module(kbridge: Kbridge, tmp_path: Path, link: str) -> None:
+    """The guest loads what the program needs; elsewhere it says which module that is."""
+    user = SPINE.with_name("module_user.c")
+    kmod = SPINE.with_name("module_user_kmod.c")
+    program = build(kbridge, user, kmod, tmp_path / "user", target.find().release, "--link", link)
+    done = kbridge("run", "--timeout", "60", program)
+    assert (done.returncode, done.stdout) == (0, "fat_time_unix2fat [fat]\n"), done.stderr
+
+
 def test_the_samples_by_scons(kbridge: Kbridge, tmp_path: Path) -> None:
     """As the README says it."""
     for sample in SAMPLES:
