@@ -7,6 +7,7 @@ Imports of verbs are inside the functions that call them, so that --help answers
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shlex
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kbridge import __version__, log, options
+from kbridge import __version__, log, options, proc
 from kbridge.errors import EXIT_FAILED, KbridgeError, UsageError
 
 EXIT_RUN_FAILED = 125  # of `kbridge run`: its own failure, since lower ones are the program's
@@ -23,6 +24,7 @@ EXIT_RUN_FAILED = 125  # of `kbridge run`: its own failure, since lower ones are
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        message = message.replace("PROG, ARGS", "PROG")  # argparse takes ARGS for required
         raise UsageError(message, hint=f"see {self.prog} --help")
 
 
@@ -34,6 +36,12 @@ def _at_least_1(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return value
+
+
+def _file(text: str) -> Path:
+    if text.endswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder, not a file")
+    return Path(text)
 
 
 def _words(text: str) -> list[str]:
@@ -59,7 +67,7 @@ def _add_option(parser: argparse.ArgumentParser, option: options.Option) -> None
         elif option.kind == "words":
             how.update(type=_words, default=[])
         elif option.kind == "path":
-            how["type"] = Path
+            how["type"] = _file
     if option.default is not None:
         how["help"] += f" (default: {option.default})"
     parser.add_argument(*option.flags, **how)
@@ -168,6 +176,8 @@ def _nearer(problem: UsageError, argv: Sequence[str]) -> UsageError:
         if verb in argv:
             known = [flag for option in options.of_verb(verb) for flag in option.flags]
             break
+    if not problem.message.startswith(("unrecognized arguments", "argument VERB")):
+        return problem
     for word in argv:
         bare = word.split("=")[0]
         if bare in problem.message and bare not in known:
@@ -205,6 +215,11 @@ def _on_terminate(_number: int, _frame: object) -> NoReturn:
     raise _Terminated
 
 
+def _os_hint(problem: OSError) -> str | None:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return "make room there, or choose another place" if problem.errno in full else None
+
+
 def _end_by(number: int) -> int:
     """End as a program ends that the signal ended, so that a calling shell knows."""
     signal.signal(number, signal.SIG_DFL)
@@ -217,9 +232,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     running = bool(words) and words[0] == "run"
     signal.signal(signal.SIGTERM, _on_terminate)
+    proc.open_standard_streams()
     try:
         status = _dispatch(words)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except KbridgeError as problem:
         log.error(problem)
@@ -233,6 +250,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as problem:
-        where = f"{problem.filename}: " if problem.filename else ""
-        log.error(KbridgeError(f"{where}{problem.strerror or problem}"))
+        where = problem.filename or "standard output"
+        log.error(KbridgeError(f"{where}: {problem.strerror or problem}", hint=_os_hint(problem)))
         return EXIT_RUN_FAILED if running else EXIT_FAILED

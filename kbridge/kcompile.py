@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import paths
+from kbridge import paths, proc
 from kbridge.errors import CommandError
 from kbridge.kernels.kbuild import KbuildFlags
 
@@ -35,11 +35,16 @@ _TRACER = ("-pg", "-mfentry", "-mrecord-mcount", "-mnop-mcount")
 
 @dataclass(frozen=True)
 class Steps:
-    """The commands for one source, in order, and the files that they leave."""
+    """The commands for one source, in order, and the files that they leave.
+
+    `diagnose` compiles the source itself, for messages with its own columns and macros: those of
+    a preprocessed source lack them.
+    """
 
     commands: list[list[str]]
     object: Path
     dependencies: Path
+    diagnose: list[str]
 
 
 def module_name(name: str) -> str:
@@ -91,6 +96,7 @@ def source_steps(
     if code == "kernel":
         compile_ = [compiler, *words, *_names(source, module), *user, *_DEBUG, *made]
         commands = [[*compile_, "-c", "-o", str(object_), str(source)]]
+        diagnose = []
     else:
         preprocessed = base.with_name(f"{stem}.i")
         prelude = str(paths.source("kernel", "pic.h"))
@@ -99,13 +105,15 @@ def source_steps(
         pic = [compiler, *_without(words, _NOT_PIC), *_protector(words)]
         pic = [word for word in pic if not word.startswith("-I")]
         pic = [*_without_pairs(pic, "-include"), *extra, *_DEBUG, "-fPIC", "-fpreprocessed"]
+        checked = _without(preprocess, (*made, *_NOT_PIC))
+        diagnose = [*checked, "-fPIC", "-U__PIC__", "-U__pic__", "-fsyntax-only", str(source)]
         commands = [
             [*preprocess, "-E", "-o", str(preprocessed), str(source)],
             [*pic, "-c", "-o", str(object_), str(preprocessed)],
         ]
     if flags.objtool and not flags.objtool_on_link:
         commands.append([*flags.objtool, str(object_)])
-    return Steps(commands, object_, dependencies)
+    return Steps(commands, object_, dependencies, diagnose)
 
 
 def _without_pairs(words: Sequence[str], option: str) -> list[str]:
@@ -126,14 +134,20 @@ def join_steps(flags: KbuildFlags, objects: Sequence[Path], output: Path) -> lis
     return commands
 
 
-def explain(problem: CommandError, source: Path) -> CommandError:
-    """Turn a failed compiler run into an error about the source, with a hint where one is known."""
+def explain(problem: CommandError, source: Path, steps: Steps) -> CommandError:
+    """Turn a failed compiler run into an error about the source, with a hint."""
+    if steps.diagnose and f"{steps.object.stem}.i" not in problem.stderr:
+        again = proc.run(steps.diagnose, check=False)
+        problem.stderr = again.stderr if again.returncode else problem.stderr
+    if not problem.stderr.strip():
+        return problem
     problem.message = f"{source}: does not compile as kernel code"
+    problem.hint = "see the compiler's words above"
     missing = re.search(r"fatal error: (\S+?): No such file", problem.stderr)
     if missing:
         problem.hint = (
             f"a kmod source sees kernel headers only, and {missing[1]} is not one of them: "
-            "keep user code in the app, or add a folder with -I"
+            "keep user code in the app, or add a folder: -I DIR (scons: kcflags=-IDIR)"
         )
     elif "impossible constraint in" in problem.stderr:
         problem.hint = "this inline assembly cannot be compiled with -fPIC: try code=kernel"

@@ -44,7 +44,7 @@ _Row = tuple[str, ...]
 
 
 def kernel_note(release: str, build_id: str) -> bytes:
-    """The content of .note.kbridge: for which kernel a file is; see docs/contracts.md."""
+    """The content of .note.kbridge: for which kernel a file is; see ARCHITECTURE.md."""
     content = f"{release}\0{build_id}\0".encode("ascii")
     return elfwrite.note(NOTE_NAME, KB_NOTE_KERNEL, content)
 

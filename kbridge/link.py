@@ -86,7 +86,11 @@ def explain(problem: CommandError, gates: Iterable[str]) -> CommandError:
     """Name what is missing in a failed link, with the kmod functions that are near."""
     found = re.search(r"undefined reference to [`'\"]([^'\"]+)['\"]", problem.stderr)
     problem.message = "the program does not link"
-    if found:
+    problem.hint = problem.hint or "see the linker's words above"
+    if found and found[1] == "main":
+        problem.message = "the app has no main()"
+        problem.hint = "write one, or make a library: --shared (scons: shared=1)"
+    elif found:
         name = found[1]
         near = difflib.get_close_matches(name, list(gates), n=3, cutoff=0.5)
         problem.message = f"{name}: neither the app, its libraries nor the kmod define it"

@@ -26,12 +26,14 @@ def verbosity() -> int:
 
 
 def _colour(code: str, text: str) -> str:
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+    if sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         return f"\x1b[{code}m{text}\x1b[0m"
     return text
 
 
 def _say(line: str) -> None:
+    if sys.stderr is None:  # closed when Python started; print() would take stdout
+        return
     # stderr may be closed or full: then nobody is listening
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)

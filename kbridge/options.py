@@ -66,7 +66,7 @@ OPTIONS = (
     Option("app", "app sources (user headers)", variable="app", kind="list"),
     Option(
         "kmod",
-        "kernel-style source (kernel headers); may be given again",
+        "kernel-style sources (kernel headers)",
         ("build",),
         ("--kmod",),
         "kmod",
@@ -182,5 +182,5 @@ def of_scons() -> list[Option]:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was most likely meant."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return near[0] if near else None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kbridge.errors import KbridgeError
+from kbridge.errors import KbridgeError, UsageError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -64,6 +64,28 @@ def write_atomically(path: Path, data: bytes | str, *, mode: int = 0o644) -> Non
         raise KbridgeError(f"cannot write {path}: {problem.strerror}") from problem
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path) -> None:
+    """Refuse to replace what is no program or library: a device, a folder, somebody's source."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder", hint="name a file in it")
+    if not path.exists():
+        return
+    try:
+        if not path.is_file():
+            raise UsageError(f"{path}: not a regular file", hint="name another output")
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as problem:
+        raise KbridgeError(
+            f"cannot write {path}: {problem.strerror}", hint="name another output"
+        ) from problem
+    if start not in (b"", b"\x7fELF"):
+        raise UsageError(
+            f"{path}: is there and no program, so it is not replaced",
+            hint="remove it first, or name another output",
+        )
 
 
 @contextmanager

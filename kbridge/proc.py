@@ -106,3 +106,12 @@ def run(
             hint=hint,
         )
     return Result(done.stdout, done.stderr, done.returncode)
+
+
+def open_standard_streams() -> None:
+    """A closed descriptor 0, 1 or 2 would be taken by the next file that is opened."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one

@@ -10,11 +10,13 @@ The stages themselves are those of `kbridge build` (verbs/build.py).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,8 @@ def _validator(option: options.Option) -> Callable[[str, str, Any], None]:
             near = options.nearest(value, option.choices)
             meant = f"; did you mean {near}?" if near else ""
             raise UserError(f"{key}={value}: not one of {', '.join(option.choices)}{meant}")
+        if option.variable == "name" and "/" in value:
+            raise UserError(f"name={value}: a name, not a path; out= is the folder")
         if option.kind == "flag" and value not in ("", "0", "1"):
             raise UserError(f"{key}={value}: not 0 or 1")
         if option.kind == "words":
@@ -86,6 +90,17 @@ def help_text() -> str:
         default = f" [{option.default}]" if option.default else ""
         lines.append(f"  {option.variable + '=':<10}{option.help}{choices}{default}")
     return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """For the SConstruct of scons app=... kmod=...: usage errors without a place in our code."""
+    try:
+        yield
+    except UserError as problem:
+        message, _, hint = str(problem).partition("\nkbridge: hint: ")
+        log.error(KbridgeError(message, hint=hint or None))
+        sys.exit(2)
 
 
 def program_from_variables(env: Any) -> Any:
@@ -249,7 +264,7 @@ def _kmod_object(plan: _Plan, source: Path, stem: str) -> Any:
         try:
             _quietly(steps.commands, plan.env)
         except CommandError as problem:
-            raise kcompile.explain(problem, source) from problem
+            raise kcompile.explain(problem, source, steps) from problem
 
     made = [steps.object, steps.dependencies]
     if len(steps.commands) > 1 and request.code == "pic":
@@ -347,6 +362,9 @@ def kbridge_program(
     library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags.
     """
     output = Path(str(env.File(target)))
+    for one in (*app, *kmod):
+        if isinstance(one, str) and Path(env.Dir("#").abspath, one).is_dir():
+            raise UserError(f"{one}: a folder, and a source has to be a file")
     given = {key: value for key, value in how.items() if value is not None}
     try:
         request = build.BuildRequest(

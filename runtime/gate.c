@@ -107,6 +107,9 @@ static void set_up(struct kb_image *program)
 	if (error == EPERM)
 		kb_fail(program->image.name, "may not load kernel code: ", strerror(error),
 			"it takes CAP_SYS_MODULE, no lockdown and kernel.modules_disabled=0");
+	if (error == EPROTO)
+		kb_fail(program->image.name, "built by another version of kbridge than kelevate",
+			"", "build it again");
 	if (error)
 		kb_fail(program->image.name, "cannot load its kernel part: ", strerror(error),
 			"the kernel log (dmesg) says more");
@@ -122,7 +125,7 @@ void kb_first_gate(struct kb_image *program, long result)
 			"only holders of CAP_SYS_MODULE may elevate: run it as root");
 	if (result == -ECANCELED)
 		kb_fail(program->image.name, "its module_init() failed", "",
-			"the kernel log (dmesg) says with which error");
+			"the kernel log says with which error: dmesg, or kbridge run --verbose");
 	if (result != -EBADF && result != -ENOTTY)
 		kb_fail(program->image.name, "a gate failed: ", strerror((int)-result),
 			"the kernel log (dmesg) says more");

@@ -76,9 +76,9 @@ def _by_release(release: str) -> KernelTarget:
         if _is_kdir(folder):
             return KernelTarget(release, folder)
     names = [target.release for target in installed()]
-    near = difflib.get_close_matches(release, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(release, names, n=3, cutoff=0.5) or names[-3:]
     if near:
-        hint = f"installed and near: {', '.join(near)}; or: apt-get install linux-headers-{release}"
+        hint = f"installed: {', '.join(near)}; or: apt-get install linux-headers-{release}"
     else:
         hint = f"install them with: apt-get install linux-headers-{release}"
     places = ", ".join(map(str, looked))
@@ -87,7 +87,10 @@ def _by_release(release: str) -> KernelTarget:
 
 def _by_kdir(folder: Path) -> KernelTarget:
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such kernel header folder", hint="give --kdir a KDIR")
+        raise UsageError(
+            f"{folder}: no such kernel header folder",
+            hint="a KDIR is the folder for make -C, e.g. /lib/modules/RELEASE/build",
+        )
     if not _is_kdir(folder):
         raise UsageError(
             f"{folder}: not a prepared kernel header folder "

@@ -43,7 +43,7 @@ class UnknownSymbol(KbridgeError):  # noqa: N818, named for what it reports
     """No symbol of that name; `near` holds names that look like it."""
 
     def __init__(self, name: str, near: Sequence[str], release: str) -> None:
-        hint = f"near: {', '.join(near)}" if near else None
+        hint = f"near: {', '.join(near)}" if near else "is it spelt right, and configured in?"
         super().__init__(f"kernel {release or '?'} has no symbol {name}", hint=hint)
         self.name = name
         self.near = list(near)

@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,10 +78,16 @@ class Kmod:
 
 def check_source(path: Path, what: str) -> None:
     """A source must be a file that we may read."""
-    if not path.exists():
-        raise UsageError(f"{path}: no such {what} source", hint="check the path")
-    if not path.is_file():
-        raise UsageError(f"{path}: a folder or device, and the {what} source has to be a file")
+    try:
+        kind = path.stat().st_mode
+    except OSError as problem:
+        said = "no such" if isinstance(problem, FileNotFoundError) else f"{problem.strerror}:"
+        raise UsageError(f"{path}: {said} {what} source", hint="check the path") from problem
+    if not stat.S_ISREG(kind):
+        raise UsageError(
+            f"{path}: a folder or device, and the {what} source has to be a file",
+            hint="name the files in it, one by one",
+        )
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path}: may not be read", hint=f"chmod +r {shlex.quote(str(path))}")
 
@@ -88,11 +95,18 @@ def check_source(path: Path, what: str) -> None:
 def check(request: BuildRequest) -> None:
     """Raise UsageError for a request that cannot be right."""
     if not request.kmod:
-        raise UsageError("no kmod source", hint="name the kernel-style source: --kmod FILE")
+        raise UsageError(
+            "no kmod source", hint="name the kernel-style source: --kmod FILE (scons: kmod=FILE)"
+        )
     if not request.app and not request.shared:
         raise UsageError(
-            "no app source", hint="name one, or make a library of the kmod alone with --shared"
+            "no app source",
+            hint="name one, or make a library of the kmod alone: --shared (scons: shared=1)",
         )
+    for files in (request.app, request.kmod):
+        twice = [path for index, path in enumerate(files) if path in files[:index]]
+        if twice:
+            raise UsageError(f"{twice[0]}: given twice", hint="name each source once")
     for path in request.app:
         check_source(path, "app")
         check_app_kind(path)
@@ -111,7 +125,10 @@ def check_app_kind(path: Path) -> None:
 
 def check_kmod_kind(path: Path) -> None:
     if path.suffix != ".c":
-        raise UsageError(f"{path}: not a kmod source: kernel code is C (.c)")
+        raise UsageError(
+            f"{path}: not a kmod source: kernel code is C (.c)",
+            hint="headers are found by #include, in the source's folder and with -I",
+        )
 
 
 # -- stages --
@@ -146,12 +163,20 @@ def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: s
     """From the joined kmod object: image, gates, and what binds its kernel names."""
     image = pack.pack(joined, name)
     table = kernel_symbols(target)
+    if not image.functions:
+        raise KbridgeError(
+            f"{name}: the kmod defines no function", hint="write one that is not static"
+        )
     bound = imports.bind(image, table, kbuild.module_exports(target), joined)
     if mode == "script":
         paths.write_atomically(files.kernel, link.script(bound.addresses))
     else:
         libkernel.write_stub(
-            bound.functions, files.kernel, release=table.release, build_id=table.build_id
+            # a version needs a symbol, also where the kmod uses none
+            bound.functions or {"_text": True},
+            files.kernel,
+            release=table.release,
+            build_id=table.build_id,
         )
     text = table.resolve("_text").address if mode == "script" else 0
     zero = {symbol for symbol, address in bound.addresses.items() if not address}
@@ -227,7 +252,7 @@ class _Run:
             try:
                 self.warn(proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT))
             except CommandError as problem:
-                raise kcompile.explain(problem, source) from problem
+                raise kcompile.explain(problem, source, steps) from problem
         return steps.object
 
     def app_object(self, source: Path) -> Path:
@@ -247,6 +272,7 @@ class _Run:
         except CommandError as problem:
             if problem.stderr:
                 problem.message = f"{source}: does not compile"
+                problem.hint = problem.hint or "see the compiler's words above"
             raise
         return output
 
@@ -287,8 +313,7 @@ def _reserve(output: Path) -> Path:
 def build(request: BuildRequest) -> Path:
     """Build the program or library, whole or not at all, and return its path."""
     check(request)
-    if request.output.is_dir():
-        raise UsageError(f"{request.output}: is a folder", hint="give -o the path of a file")
+    paths.check_output(request.output)
     target = kernel_target.find(request.kernel, request.kdir)
     reserved = _reserve(request.output)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kbridge import libkernel, log
+from kbridge import libkernel, log, paths
 from kbridge.errors import KbridgeError
 from kbridge.kernels import image as kernel_image
 from kbridge.kernels.target import KernelTarget
@@ -14,8 +14,8 @@ from kbridge.symbols import image as symbol_image
 
 def generate(target: KernelTarget, output: Path) -> None:
     """Write the run-time file `output` (KASLR slide 0) and the link stub `output`.stub."""
-    if not output.parent.is_dir():
-        raise KbridgeError(f"{output.parent}: no such folder", hint="make it first")
+    paths.check_output(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
     table = symbol_image.cached(kernel_image.find(target.release).vmlinuz)
     stub = output.with_name(output.name + ".stub")
     libkernel.write_runtime(table, output)

@@ -89,20 +89,6 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(one, before[one])
 
 
-def _open_standard_streams() -> None:
-    """A closed descriptor 0, 1 or 2 would be taken by the next file that is opened."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
-    # Python has None for those that were closed when it started
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(1, "w", closefd=False)
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(2, "w", closefd=False)
-
-
 # Which kernel
 
 
@@ -351,7 +337,7 @@ def run(request: RunRequest) -> int:
     failure), 126 (PROG not executable), 127 (not found), 128+n (killed by signal n).  Where
     SIGTERM or SIGHUP asked kbridge to end, the status is 128+n; Ctrl-C raises KeyboardInterrupt.
     """
-    _open_standard_streams()
+    proc.open_standard_streams()
     sys.stdout.flush()  # what the caller has printed comes before PROG's output
     try:
         with _ended_by_signals():

@@ -36,7 +36,7 @@ static int check_image(const struct kelevate_image *m)
 	if (m->abi != KELEVATE_ABI || m->size != sizeof(*m)) {
 		pr_err("program made for ABI %u (%u bytes), this module has %u (%zu bytes)\n",
 		       m->abi, m->size, KELEVATE_ABI, sizeof(*m));
-		return -EINVAL;
+		return -EPROTO;
 	}
 	if (!m->end || m->end > KELEVATE_MAX_IMAGE || edges & ~PAGE_MASK ||
 	    m->text_end > m->rodata_end || m->rodata_end > m->end)

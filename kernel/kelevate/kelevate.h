@@ -16,9 +16,10 @@
 /*
  * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
  * as the kernel finishes a module, run its module_init().  Once per file; again: 0, nothing done.
- * Errors: EINVAL (malformed image), ENOENT (a module that it needs is not loaded), ENOEXEC (a
- * relocation does not fit), ENOTTY (the file holds another image), EEXIST (the range at `content`
- * is an instance already: KELEVATE_ATTACH), EPERM, ENOMEM, EFAULT.
+ * Errors: EINVAL (malformed image), EPROTO (made for another KELEVATE_ABI), ENOENT (a module that
+ * it needs is not loaded), ENOEXEC (a relocation does not fit), ENOTTY (the file holds another
+ * image), EEXIST (the range at `content` is an instance already: KELEVATE_ATTACH), EPERM, ENOMEM,
+ * EFAULT.
  */
 #define KELEVATE_LOAD _IOW(0xb8, 0x00, struct kelevate_image)
 

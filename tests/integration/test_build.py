@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -200,6 +201,50 @@ def test_missing_and_unreadable(kbridge: Kbridge, project: Path) -> None:
         assert "hint" in done.stderr or "folder" in done.stderr
 
 
+@pytest.mark.parametrize("output", ["app.c", "kmod.c", "it.h", "/dev/full", "sub/"])
+def test_what_is_no_program_is_not_replaced(kbridge: Kbridge, project: Path, output: str) -> None:
+    before = {path: path.read_bytes() for path in project.iterdir()}
+    done = kbridge("build", "app.c", "--kmod", "kmod.c", "-o", output, cwd=project)
+    assert done.returncode == 2, done.stderr
+    assert "hint" in done.stderr
+    assert {path: path.read_bytes() for path in project.iterdir()} == before
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_kmod_without_kernel_symbols_or_functions(kbridge: Kbridge, project: Path) -> None:
+    words = ["build", "app.c", "--kmod", "kmod.c", "-o", "out", "--code", "kernel"]
+    (project / "kmod.c").write_text('#include "it.h"\nint kmod_pid(void) { return 1; }\n')
+    done = kbridge(*words, "--kcflags=-mfunction-return=keep", cwd=project)
+    assert done.returncode == 0, done.stderr
+    (project / "kmod.c").write_text("")
+    done = kbridge(*words, cwd=project)
+    assert done.returncode == 1
+    assert "the kmod defines no function" in done.stderr
+
+
+def test_messages_are_about_the_source_as_written(kbridge: Kbridge, project: Path) -> None:
+    """Not about what the preprocessor made of it: columns and macros are the source's."""
+    (project / "kmod.c").write_text(
+        "#include <linux/bug.h>\n#include <linux/errno.h>\nint kmod_pid(void);\n"
+        "int kmod_pid(void)\n{\n\tif (WARN_ON(1)) return undeclared_thing;\n\treturn -EINVAL;\n}\n"
+    )
+    done = kbridge("build", "app.c", "--kmod", "kmod.c", "-o", "out", cwd=project)
+    assert done.returncode == 1
+    found = re.findall(r"kmod\.c:6:3\d: error: .undeclared_thing. undeclared", done.stderr)
+    assert len(found) == 1, done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams(project: Path, closed: str) -> None:
+    command = f"'{sys.executable}' -m kbridge build app.c --kmod kmod.c -o out {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert is_program(project / "out")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 KiB."""
@@ -302,6 +347,8 @@ def test_scons_bad_input(scons: Scons, project: Path) -> None:
         ((*sources, "kernle=x"), "did you mean kernel=?"),
         ((*sources, "code=pik"), "did you mean pic?"),
         ((*sources, "kernel=1.2.3"), "no headers for kernel 1.2.3"),
+        ((*sources, "name=../x"), "a name, not a path"),
+        ((f"app={project}", sources[1]), "a folder"),
         ((sources[0],), "no kmod source"),
         ((sources[1],), "no app source"),
         (("app=nope.c", sources[1]), "nope.c: no such app source"),
@@ -329,6 +376,6 @@ def test_gen_libkernel(kbridge: Kbridge, project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (project / "libkernel.so").stat().st_size > 4_000_000
     assert (project / "libkernel.so.stub").is_file()
-    bad = kbridge("gen-libkernel", "-o", "nowhere/libkernel.so", cwd=project)
-    assert bad.returncode == 1
-    assert "nowhere: no such folder" in bad.stderr
+    bad = kbridge("gen-libkernel", "-o", "kmod.c", cwd=project)
+    assert bad.returncode == 2
+    assert "is not replaced" in bad.stderr

@@ -103,7 +103,8 @@ def test_objtool_works_where_kbuild_has_it_work() -> None:
     ],
 )
 def test_hints_for_what_compilers_say(stderr: str, hint: str) -> None:
-    problem = kcompile.explain(CommandError("gcc failed", stderr=stderr), Path("k.c"))
+    nothing = kcompile.Steps([], Path("k.o"), Path("k.d"), [])
+    problem = kcompile.explain(CommandError("gcc failed", stderr=stderr), Path("k.c"), nothing)
     assert problem.message.startswith("k.c:")
     assert problem.hint is not None
     assert hint in problem.hint
