@@ -29,6 +29,7 @@ from SCons.Variables import Variables
 
 from kbridge import gates, kcompile, link, log, options, paths, proc, runtime
 from kbridge.errors import CommandError, KbridgeError
+from kbridge.kernels import image as images
 from kbridge.kernels import kbuild
 from kbridge.kernels import target as kernel_target
 from kbridge.verbs import build
@@ -305,12 +306,23 @@ def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[A
     made = [files.assembly, files.binary, files.kernel, files.description]
     what = [[plan.name, plan.target.release, request.link]]
     nodes = _node(plan, made, joined_node, "GATES", what, generate)
-    for source in ("pack", "gates", "sections", "prototypes", "libkernel", "link"):
+    for source in ("pack", "imports", "gates", "sections", "prototypes", "libkernel", "link"):
         plan.env.Depends(nodes, str(Path(__file__).with_name(f"{source}.py")))
     plan.env.Depends(nodes, str(paths.source("templates", "gates.S.j2")))
+    plan.env.Depends(nodes, [str(path) for path in kbuild.dependencies(plan.target)])
+    plan.env.Depends(nodes, plan.env.Value(_image_identity(plan)))
     assemble = gates.assemble_command(files.assembly, files.object)
     object_ = _node(plan, [files.object], nodes[:2], "AS", [assemble])
     return files, [object_, nodes[2], nodes[3]]
+
+
+def _image_identity(plan: _Plan) -> str:
+    """Changes when another build of the kernel image takes the place of the one linked against."""
+    if plan.env.GetOption("clean"):
+        return ""
+    image = images.find(plan.target.release).vmlinuz
+    status = image.stat()
+    return f"{image} {status.st_size} {status.st_mtime_ns}"
 
 
 def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path, str]) -> Any:
