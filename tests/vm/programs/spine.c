@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Calls the kmod in every way that the gates promise and compares; one line a check.
- * spine: all checks; spine oops: a fault in a gate; spine killed: SIGKILL during a gate.
+ * spine: all checks; spine oops: a fault in a gate; spine killed: SIGKILL during a gate;
+ * spine privileges, spine disabled: who may not.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -201,6 +202,44 @@ static int killed(void)
 	return failures;
 }
 
+/* The status of a child that makes a gate as `uid`, with the instance loaded before or not. */
+static int gate_as(uid_t uid, int loaded_before)
+{
+	pid_t child;
+	int status;
+
+	if (loaded_before)
+		pid();
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		if (setresuid(uid, uid, uid))
+			_exit(99);
+		_exit(pid() == getpid() ? 0 : 98);
+	}
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int privileges(void)
+{
+	check("a gate as nobody, nothing loaded", gate_as(65534, 0), 125);
+	check("a gate as root", gate_as(0, 0), 0);
+	check("a gate as nobody, through root's file", gate_as(65534, 1), 125);
+	check("root's gates go on", pid(), getpid());
+	return failures != 0;
+}
+
+/* kernel.modules_disabled stays set until the next boot. */
+static int disabled(void)
+{
+	int fd = open("/proc/sys/kernel/modules_disabled", O_WRONLY);
+
+	check("sysctl", write(fd, "1", 1), 1);
+	check("a gate where modules are disabled", gate_as(0, 0), 125);
+	return failures != 0;
+}
+
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -208,6 +247,10 @@ int main(int argc, char **argv)
 		return oops();
 	if (argc > 1 && !strcmp(argv[1], "killed"))
 		return killed() != 0;
+	if (argc > 1 && !strcmp(argv[1], "privileges"))
+		return privileges();
+	if (argc > 1 && !strcmp(argv[1], "disabled"))
+		return disabled();
 	words();
 	data();
 	user_memory();
