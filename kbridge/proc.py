@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from kbridge import log
 from kbridge.errors import CommandError
+
+_GRACE_SECONDS = 5.0
 
 _PACKAGES = {  # program -> Debian package, for the hint when it is missing
     "gcc": "gcc",
@@ -62,6 +65,31 @@ def missing_program(program: str) -> CommandError:
     return CommandError(f"{program}: not found", hint=hint, returncode=127)
 
 
+def _to_its_end(
+    words: list[str], cwd: str | Path | None, env: Mapping[str, str], text: str | None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; one that an interrupt ends early gets the time to remove its own files."""
+    with subprocess.Popen(
+        words,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(text)
+        except BaseException:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_SECONDS)
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+
+
 def run(
     argv: Sequence[str | Path],
     *,
@@ -81,17 +109,7 @@ def run(
     where = f"cd {shlex.quote(os.fspath(cwd))} && " if cwd else ""
     log.detail(where + shlex.join(words))
     try:
-        done = subprocess.run(
-            words,
-            cwd=cwd,
-            env=environment(env),
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
+        done = _to_its_end(words, cwd, environment(env), input)
     except FileNotFoundError as problem:
         if cwd is not None and not Path(cwd).is_dir():
             raise CommandError(f"{cwd}: no such directory") from problem
