@@ -182,5 +182,5 @@ def of_scons() -> list[Option]:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was most likely meant."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return near[0] if near else None
