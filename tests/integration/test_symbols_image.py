@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from kbridge import libkernel, paths, proc
+from kbridge.kernels import image as kernel_image
+from kbridge.kernels.target import KernelTarget
 from kbridge.symbols import image, tables
 from kbridge.symbols.table import Symbol
 
@@ -19,12 +21,11 @@ BASE = 0xFFFFFFFF81000000
 
 
 @pytest.fixture
-def images() -> list[Path]:
-    """Every kernel image at hand: the machine's own and those that kbridge has fetched."""
+def images(kernels: list[KernelTarget]) -> list[Path]:
+    """The images of the kernels whose headers are installed, and whatever else is at hand."""
+    wanted = [kernel_image.find(kernel.release).vmlinuz for kernel in kernels]
     fetched = paths.cache("images").glob("*/boot/vmlinuz-*")
-    found = sorted([*Path("/boot").glob("vmlinuz-*"), *fetched])
-    assert found, "no kernel image in /boot, and none fetched"
-    return found
+    return sorted({*wanted, *Path("/boot").glob("vmlinuz-*"), *fetched})
 
 
 def test_every_image(images: list[Path], tmp_path: Path) -> None:
