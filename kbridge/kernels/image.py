@@ -69,6 +69,10 @@ def _headers_version(release: str) -> str | None:
 def _offered_versions(package: str) -> list[str]:
     """The versions that apt's package lists have, newest first."""
     shown = proc.run(["apt-cache", "madison", package], check=False)
+    if shown.returncode and shown.stderr.strip():
+        raise CommandError(
+            "apt cannot read its package lists", stderr=shown.stderr, hint="see apt's words above"
+        )
     fields = [line.split("|") for line in shown.stdout.splitlines()]
     return [parts[1].strip() for parts in fields if len(parts) == 3]
 
