@@ -9,19 +9,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include "check.h"
 #include "closing_kmod.h"
-
-static int failures;
-
-static void check(const char *what, long got, long wanted)
-{
-	if (got == wanted) {
-		printf("ok   %s\n", what);
-	} else {
-		printf("FAIL %s: %ld, not %ld\n", what, got, wanted);
-		failures++;
-	}
-}
 
 static long (*second)(long x);
 

@@ -15,20 +15,9 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "check.h"
 #include "kbridge.h"
 #include "spine_kmod.h"
-
-static int failures;
-
-static void check(const char *what, long got, long wanted)
-{
-	if (got == wanted) {
-		printf("ok   %s\n", what);
-	} else {
-		printf("FAIL %s: %ld (%#lx), not %ld\n", what, got, got, wanted);
-		failures++;
-	}
-}
 
 static void words(void)
 {
