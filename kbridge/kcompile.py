@@ -20,15 +20,13 @@ from kbridge import paths, proc
 from kbridge.errors import CommandError
 from kbridge.kernels.kbuild import KbuildFlags
 
-CODE_MODELS = ("pic", "kernel")
-
 # objtool's builtin-check.c asks for it; Kbuild exports it to every command
 OBJTOOL_ENVIRONMENT = {"SRCARCH": "x86"}
 
-# what cannot be together with -fPIC, and the function tracer's hooks, which need a record of
-# call sites that only a real module brings (headers still want CC_USING_FENTRY defined)
 # gates need the functions' prototypes, in the object itself
 _DEBUG = ("-g", "-gno-split-dwarf")
+# what cannot be together with -fPIC, and the function tracer's hooks, which need a record of
+# call sites that only a real module brings (headers still want CC_USING_FENTRY defined)
 _NOT_PIC = ("-mcmodel=kernel", "-fno-PIE", "-fno-pie", "-fno-pic", "-fno-PIC")
 _TRACER = ("-pg", "-mfentry", "-mrecord-mcount", "-mnop-mcount")
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from kbridge import log, paths
 from kbridge.kernels import kbuild
 from kbridge.kernels.target import KernelTarget
-from kbridge.runtime import fingerprint
 
 
 def module(target: KernelTarget) -> Path:
     """kelevate.ko for the kernel, from the cache, else (2 to 4 s) built by its Kbuild."""
     source = paths.source("kernel", "kelevate")
     files = [file for file in source.iterdir() if file.suffix in (".c", ".h", "")]
-    key = fingerprint(files, target.release, kbuild.flags(target).fingerprint)
+    key = paths.fingerprint(files, target.release, kbuild.flags(target).fingerprint)
     output = paths.cache("kelevate", f"{target.release}-{key}") / "kelevate.ko"
     if not output.is_file():
         log.info(f"building the kelevate module for kernel {target.release}")

@@ -24,8 +24,6 @@ from kbridge.libkernel import SONAME, VERSION
 from kbridge.pack import PAGE
 from kbridge.runtime import RUN_FOLDER
 
-LINK_MODES = ("libkernel", "script")
-
 _PREFIX = "kbridge."  # of the import words' symbols: no C name has a dot
 _R_X86_64_64 = 1
 

@@ -7,6 +7,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+CODE_MODELS = ("pic", "kernel")
+LINK_MODES = ("libkernel", "script")
+
 
 @dataclass(frozen=True)
 class Option:
@@ -86,7 +89,7 @@ OPTIONS = (
         ("build",),
         ("--code",),
         "code",
-        choices=("pic", "kernel"),
+        choices=CODE_MODELS,
         default="pic",
     ),
     Option(
@@ -95,7 +98,7 @@ OPTIONS = (
         ("build",),
         ("--link",),
         "link",
-        choices=("libkernel", "script"),
+        choices=LINK_MODES,
         default="libkernel",
     ),
     Option(

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def cache(*parts: str) -> Path:
             hint="set KBRIDGE_CACHE to a folder that you can write",
         ) from problem
     return folder
+
+
+def fingerprint(files: Iterable[Path], *words: str) -> str:
+    """A key for what is made of these files and words."""
+    key = hashlib.sha256("\0".join(words).encode())
+    for file in sorted(files):
+        key.update(file.name.encode() + b"\0" + file.read_bytes())
+    return key.hexdigest()[:16]
 
 
 def write_atomically(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:

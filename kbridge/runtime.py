@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from kbridge import paths, proc
@@ -20,19 +18,11 @@ def include_folders() -> list[Path]:
     return [paths.source("runtime"), paths.source("kernel", "kelevate")]
 
 
-def fingerprint(files: Iterable[Path], *words: str) -> str:
-    """A key for what is made of these files and words."""
-    key = hashlib.sha256("\0".join(words).encode())
-    for file in sorted(files):
-        key.update(file.name.encode() + b"\0" + file.read_bytes())
-    return key.hexdigest()[:16]
-
-
 def library() -> Path:
     """libkbridge.so, from the cache, else (0.2 s) compiled from the sources in runtime/."""
     folder = paths.source("runtime")
     interface = paths.source("kernel", "kelevate", "kelevate.h")
-    key = fingerprint([*folder.iterdir(), interface], *_FLAGS)
+    key = paths.fingerprint([*folder.iterdir(), interface], *_FLAGS)
     output = paths.cache("runtime", key) / "libkbridge.so"
     if not output.is_file():
         with paths.scratch() as scratch:

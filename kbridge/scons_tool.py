@@ -27,8 +27,8 @@ from SCons.Scanner import Scanner
 from SCons.Tool import CScanner
 from SCons.Variables import Variables
 
-from kbridge import gates, kcompile, link, log, options, paths, proc, runtime
-from kbridge.errors import CommandError, KbridgeError
+from kbridge import gates, kcompile, link, log, options, paths, runtime
+from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images
 from kbridge.kernels import kbuild
 from kbridge.kernels import target as kernel_target
@@ -197,13 +197,9 @@ class _Stage:
         return f"  {self.label:<8}{target[0]}"
 
 
-def _quietly(commands: Sequence[Sequence[str]], env: Any) -> None:
-    """Run a stage's commands in the environment that the SConstruct gives to commands."""
-    environment = {name: str(value) for name, value in env["ENV"].items()}
-    for command in commands:
-        result = proc.run(command, env={**environment, **kcompile.OBJTOOL_ENVIRONMENT})
-        if result.stderr.strip():
-            log.passed_on(result.stderr)
+def _environment(plan: _Plan) -> dict[str, str]:
+    """What the SConstruct gives to commands."""
+    return {name: str(value) for name, value in plan.env["ENV"].items()}
 
 
 def _node(
@@ -215,7 +211,7 @@ def _node(
     work: Callable[[], None] | None = None,
     scanner: Any = None,
 ) -> Any:
-    stage = _Stage(label, commands, work or (lambda: _quietly(commands, plan.env)))
+    stage = _Stage(label, commands, work or (lambda: build.run_all(commands, _environment(plan))))
     how = {"source_scanner": scanner} if scanner else {}
     action = Action(stage, stage.say)
     return plan.env.Command([str(path) for path in outputs], list(sources), action, **how)
@@ -262,10 +258,7 @@ def _kmod_object(plan: _Plan, source: Path, stem: str) -> Any:
     )
 
     def work() -> None:
-        try:
-            _quietly(steps.commands, plan.env)
-        except CommandError as problem:
-            raise kcompile.explain(problem, source, steps) from problem
+        build.compile_kmod(steps, source, _environment(plan))
 
     made = [steps.object, steps.dependencies]
     if len(steps.commands) > 1 and request.code == "pic":
@@ -286,9 +279,13 @@ def _app_object(plan: _Plan, source: Path, stem: str) -> Any:
     command = build.app_command(
         source, output, shared=request.shared, cflags=request.cflags, include=request.include
     )
+
+    def work() -> None:
+        build.compile_app(command, source, _environment(plan))
+
     made = [output, output.with_suffix(".d")]
     scanner = _headers(made[1], _SYSTEM_FOLDERS)
-    nodes = _node(plan, made, [str(source)], "CC", [command], None, scanner)
+    nodes = _node(plan, made, [str(source)], "CC", [command], work, scanner)
     plan.env.Precious(nodes[1])
     return nodes[0]
 
@@ -339,28 +336,10 @@ def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path
     )
 
     def work() -> None:
-        build.before_link(files, app)
-        try:
-            _quietly([command], plan.env)
-        except CommandError as problem:
-            raise build.link_error(files, problem) from problem
-        try:
-            build.after_link(files, request.output)
-        except KbridgeError:
-            request.output.unlink(missing_ok=True)
-            raise
+        build.link_program(command, files, app, request.output, _environment(plan))
 
     sources = [*map(str, app), *kmod, str(library)]
     return _node(plan, [request.output], sources, "LD", [command], work)
-
-
-def _stems(sources: Sequence[Path]) -> list[str]:
-    """An object name for each source, also where two folders have the same file name."""
-    return [
-        path.stem if [other.stem for other in sources[:index]].count(path.stem) == 0
-        else f"{path.stem}-{index}"
-        for index, path in enumerate(sources)
-    ]  # fmt: skip
 
 
 def kbridge_program(
@@ -397,12 +376,12 @@ def kbridge_program(
         )
         objects = [
             _kmod_object(plan, source, stem)
-            for source, stem in zip(request.kmod, _stems(request.kmod), strict=True)
+            for source, stem in zip(request.kmod, build.stems(request.kmod), strict=True)
         ]
         files, nodes = _kmod_nodes(plan, objects)
         compiled = {
             Path(str(_app_object(plan, source, stem))): str(source)
-            for source, stem in zip(request.app, _stems(request.app), strict=True)
+            for source, stem in zip(request.app, build.stems(request.app), strict=True)
         }
         return _program(plan, files, nodes, compiled)
     except KbridgeError as problem:

@@ -93,7 +93,7 @@ static void check_module(const char *name, const char *symbol)
 			"load that module first, with modprobe");
 }
 
-void kb_check(const struct kb_image *program)
+void kb_register(struct kb_image *program)
 {
 	const __u64 *imports = (const __u64 *)program->image.imports;
 	const char *symbol = (const char *)program->image.import_names;

@@ -134,11 +134,6 @@ void kb_first_gate(struct kb_image *program, long result)
 	unlock(program, &before);
 }
 
-void kb_register(struct kb_image *program)
-{
-	kb_check(program);
-}
-
 void kb_unregister(struct kb_image *program)
 {
 	/* the number may be another file's by now: ours says 0 to its own image */

@@ -7,7 +7,4 @@
 /* error.c: "kbridge: error: NAME: WHATDETAIL", a hint, status 125 */
 _Noreturn void kb_fail(const char *name, const char *what, const char *detail, const char *hint);
 
-/* check.c: the running kernel is the image's, and every import word is filled, or kb_fail() */
-void kb_check(const struct kb_image *program);
-
 #endif

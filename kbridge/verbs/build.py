@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from kbridge import gates, imports, kcompile, libkernel, link, log, pack, paths, proc, runtime
@@ -188,55 +188,86 @@ def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: s
         "gates": [gate.name for gate in image.gates],
         "no_gate": image.no_gate,
         "imports": names,
-        "modules": sorted(set(bound.modules.values())),
         "addresses": [bound.addresses[entry] for entry in names] if mode == "script" else [],
         "image_size": image.end,
     }
     paths.write_atomically(files.description, json.dumps(description, indent=1) + "\n")
 
 
-def before_link(files: Kmod, objects: Mapping[Path, str]) -> None:
-    """Refuse an app that names a kmod function or variable that has no gate."""
-    link.check_app(objects, json.loads(files.description.read_text())["no_gate"])
+def stems(sources: Sequence[Path]) -> list[str]:
+    """An object name for each source, also for a/x.c beside b/x.c."""
+    names: list[str] = []
+    for path in sources:
+        name = path.stem
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names
 
 
-def after_link(files: Kmod, output: Path) -> None:
-    """Read the linked file back and compare it with the kmod."""
+def run_all(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
+    """Run a stage's commands; what they warn of is passed on."""
+    for command in commands:
+        result = proc.run(command, env={**environment, **kcompile.OBJTOOL_ENVIRONMENT})
+        if result.stderr.strip():
+            log.passed_on(result.stderr)
+
+
+def compile_kmod(steps: kcompile.Steps, source: Path, environment: Mapping[str, str]) -> None:
+    try:
+        run_all(steps.commands, environment)
+    except CommandError as problem:
+        raise kcompile.explain(problem, source, steps) from problem
+
+
+def compile_app(command: Sequence[str], source: Path, environment: Mapping[str, str]) -> None:
+    try:
+        run_all([command], environment)
+    except CommandError as problem:
+        if problem.stderr:
+            problem.message = f"{source}: does not compile"
+            problem.hint = problem.hint or "see the compiler's words above"
+        raise
+
+
+def link_program(
+    command: Sequence[str],
+    files: Kmod,
+    objects: Mapping[Path, str],
+    output: Path,
+    environment: Mapping[str, str],
+) -> None:
+    """Link, and read the linked file back; `objects` maps the app's objects to their sources.
+
+    Refuses an app that names a kmod function or variable that has no gate.  An output that is
+    not as it should be does not stay.
+    """
     known = json.loads(files.description.read_text())
+    link.check_app(objects, known["no_gate"])
+    try:
+        run_all([command], environment)
+    except CommandError as problem:
+        raise link.explain(problem, known["gates"]) from problem
     with files.binary.open("rb") as stream:
         image = stream.read(known["image_size"])
-    link.verify(output, known["imports"], image, known["addresses"])
-
-
-def link_error(files: Kmod, problem: CommandError) -> CommandError:
-    return link.explain(problem, json.loads(files.description.read_text())["gates"])
+    try:
+        link.verify(output, known["imports"], image, known["addresses"])
+    except KbridgeError:
+        output.unlink(missing_ok=True)
+        raise
 
 
 # -- the whole way --
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Run:
     request: BuildRequest
-    target: KernelTarget
     flags: KbuildFlags
     folder: Path
     module: str
-    names: set[str] = field(default_factory=set)
 
-    def stem(self, path: Path) -> str:
-        """An object name of its own, also for a/x.c beside b/x.c."""
-        stem = path.stem
-        while stem in self.names:
-            stem += "_"
-        self.names.add(stem)
-        return stem
-
-    def warn(self, result: proc.Result) -> None:
-        if result.stderr.strip():
-            log.passed_on(result.stderr)
-
-    def kmod_object(self, source: Path) -> Path:
+    def kmod_object(self, source: Path, stem: str) -> Path:
         request = self.request
         steps = kcompile.source_steps(
             self.flags,
@@ -246,20 +277,16 @@ class _Run:
             code=request.code,
             include=request.include,
             extra=request.kcflags,
-            stem=f"{self.stem(source)}.kmod",
+            stem=f"{stem}.kmod",
         )
-        for command in steps.commands:
-            try:
-                self.warn(proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT))
-            except CommandError as problem:
-                raise kcompile.explain(problem, source, steps) from problem
+        compile_kmod(steps, source, {})
         return steps.object
 
-    def app_object(self, source: Path) -> Path:
+    def app_object(self, source: Path, stem: str) -> Path:
         if source.suffix in LINKABLE:
             return source
         request = self.request
-        output = self.folder / f"{self.stem(source)}.o"
+        output = self.folder / f"{stem}.o"
         command = app_command(
             source,
             output,
@@ -267,18 +294,11 @@ class _Run:
             cflags=request.cflags,
             include=request.include,
         )
-        try:
-            self.warn(proc.run(command))
-        except CommandError as problem:
-            if problem.stderr:
-                problem.message = f"{source}: does not compile"
-                problem.hint = problem.hint or "see the compiler's words above"
-            raise
+        compile_app(command, source, {})
         return output
 
     def link(self, files: Kmod, objects: Mapping[Path, str]) -> Path:
         request = self.request
-        before_link(files, objects)
         output = self.folder / "linked"
         command = link.command(
             app_compiler(request.app),
@@ -289,11 +309,7 @@ class _Run:
             shared=request.shared,
             ldflags=request.ldflags,
         )
-        try:
-            self.warn(proc.run(command))
-        except CommandError as problem:
-            raise link_error(files, problem) from problem
-        after_link(files, output)
+        link_program(command, files, objects, output, {})
         return output
 
 
@@ -320,15 +336,15 @@ def build(request: BuildRequest) -> Path:
         flags = kbuild.flags(target)
         with paths.scratch("kbridge-build-") as folder:
             name = request.output.stem
-            run = _Run(request, target, flags, folder, kcompile.module_name(name))
-            objects = [run.kmod_object(source) for source in request.kmod]
+            run = _Run(request, flags, folder, kcompile.module_name(name))
+            objects = list(map(run.kmod_object, request.kmod, stems(request.kmod)))
             joined = folder / "joined.o"
-            for command in kcompile.join_steps(flags, objects, joined):
-                run.warn(proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT))
+            run_all(kcompile.join_steps(flags, objects, joined), {})
             files = Kmod.files(folder, "kmod", request.link)
             generate(joined, files, name, target, request.link)
             proc.run(gates.assemble_command(files.assembly, files.object))
-            app = {run.app_object(source): str(source) for source in request.app}
+            made = map(run.app_object, request.app, stems(request.app))
+            app = dict(zip(made, map(str, request.app), strict=True))
             linked = run.link(files, app)
             _install(linked, reserved, request.output)
     finally:

@@ -47,10 +47,7 @@ class GuestFiles:
 def init_program() -> Path:
     """The guest's first process, compiled once for its sources."""
     sources = sorted(paths.source("guest").glob("*.[ch]"))
-    key = hashlib.sha256(" ".join(_INIT_FLAGS).encode())
-    for source in sources:
-        key.update(source.name.encode() + b"\0" + source.read_bytes())
-    output = paths.cache("guest") / f"init-{key.hexdigest()[:20]}"
+    output = paths.cache("guest") / f"init-{paths.fingerprint(sources, *_INIT_FLAGS)}"
     if not output.is_file():
         with paths.scratch() as folder:
             made = folder / "init"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kbridge import kcompile
+from kbridge import kcompile, options
 from kbridge.errors import CommandError
 from kbridge.kernels.kbuild import KbuildFlags
 
@@ -73,7 +73,7 @@ def test_kernel_code_is_kbuilds_own_command() -> None:
     assert "-fPIC" not in compile_
 
 
-@pytest.mark.parametrize("code", kcompile.CODE_MODELS)
+@pytest.mark.parametrize("code", options.CODE_MODELS)
 def test_names_and_user_flags(code: str) -> None:
     made = steps(code, include=[Path("my headers")], extra=["-DX=1"])
     first = made.commands[0]

@@ -17,14 +17,15 @@ import pytest
 from conftest import Kbridge
 from kernel_log import complaints
 
+from kbridge import options
 from kbridge.kernels import target
 
 ROOT = Path(__file__).parents[2]
 SPINE = ROOT / "tests/vm/programs/spine.c"
 WHERE = ROOT / "tests/vm/programs/where.c"
 SAMPLES = ("fd_info", "cr3", "ksys_write")
-CODES = ("pic", "kernel")
-LINKS = ("libkernel", "script")
+CODES = options.CODE_MODELS
+LINKS = options.LINK_MODES
 KERNELS = [kernel.release for kernel in target.installed()] or ["none installed"]
 
 
