@@ -190,6 +190,14 @@ def test_no_gate_for_what_words_cannot_carry(tmp_path: Path, prototype: str, say
     assert "kmod.c:1" in image.no_gate["f"]
 
 
+def test_no_gate_for_more_words_than_the_kernel_stack_should_take(tmp_path: Path) -> None:
+    source = "struct s {{ long a[{}]; }}; int f(struct s x) {{ return 0; }}"
+    assert packed(tmp_path, source.format(256)).gates[0].stack_words == 256
+    image = packed(tmp_path, source.format(257))
+    assert not image.gates
+    assert "more than 262 words" in image.no_gate["f"]
+
+
 WORDS = {
     "int f(void) { return 0; }": 0,
     "int f(char a, short b, int c, void *d, long e, unsigned char f) { return 0; }": 0,

@@ -23,8 +23,21 @@ static void words(void)
 {
 	struct pair p = { 1, 2 }, q = { 3, 4 };
 	struct triple t = { 5, 6, 7 };
+	long many_sum = 0, most_sum = 0;
+	struct many many;
+	struct most most;
 
 	check("module_init ran once", started(), 1);
+	for (int i = 0; i < 256; i++)
+		most.w[i] = i ^ 5;
+	for (int i = 0; i < 60; i++)
+		many.w[i] = i ^ 3;
+	for (int i = 0; i < 256; i++)
+		most_sum += (i + 1) * (i ^ 5);
+	for (int i = 0; i < 60; i++)
+		many_sum += (i + 1) * (i ^ 3);
+	check("sixty stack words", sum_many(0, many), many_sum);
+	check("256 stack words", sum_most(most), most_sum);
 	check("six words", sum6(1, 2, 3, 4, 5, 6), 654321);
 	check("twelve words", sum12(1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3), 321987654321);
 	check("structures by value", sum_structs(p, t, 8, 9, 1, 2, q), 43219876521);

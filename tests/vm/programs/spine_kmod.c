@@ -50,6 +50,23 @@ long sum_structs(struct pair p, struct triple t, long a, long b, long c, long d,
 	return sum12(p.a, p.b, t.a, t.b, t.c, a, b, c, d, q.a, q.b, 0);
 }
 
+/* sixty stack words, and as many as a gate carries */
+long sum_many(long a, struct many m)
+{
+	for (int i = 0; i < 60; i++)
+		a += (i + 1) * m.w[i];
+	return a;
+}
+
+long sum_most(struct most m)
+{
+	long sum = 0;
+
+	for (int i = 0; i < 256; i++)
+		sum += (i + 1) * m.w[i];
+	return sum;
+}
+
 struct pair swapped(struct pair p)
 {
 	return (struct pair){ p.b, p.a };

@@ -10,7 +10,17 @@ struct triple {
 	long a, b, c;
 };
 
+struct many {
+	long w[60];
+};
+
+struct most {
+	long w[256];
+};
+
 int started(void);
+long sum_many(long a, struct many m);
+long sum_most(struct most m);
 long sum6(long a, long b, long c, long d, long e, long f);
 long sum12(long a, long b, long c, long d, long e, long f, long g, long h, long i, long j, long k,
 	   long l);
