@@ -100,7 +100,7 @@ def errors_as_lines() -> Iterator[None]:
         yield
     except UserError as problem:
         message, _, hint = str(problem).partition("\nkbridge: hint: ")
-        log.error(KbridgeError(message, hint=hint or None))
+        log.error(KbridgeError(message, hint=hint or "scons -h lists the variables"))
         sys.exit(2)
 
 
