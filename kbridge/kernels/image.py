@@ -2,7 +2,7 @@
 """Finds a kernel's image and modules; fetches them from the package archive where need be.
 
 Never installs a package: what is fetched is unpacked in the user's cache.  Not for reading
-symbols out of the image (symbols/image.py), nor for headers (target.py).
+symbols out of the image (symbols/image.py), nor for headers (target.py); packages.py asks apt.
 """
 
 from __future__ import annotations
@@ -10,20 +10,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kbridge import log, paths, proc
-from kbridge.errors import CommandError, KbridgeError, UsageError
+from kbridge.errors import KbridgeError, UsageError
+from kbridge.kernels import packages
 
-# What apt says when the fault is the connection, not the archive's content.
-_NO_NETWORK = re.compile(
-    r"Could not (?:resolve|connect)|Temporary failure|Unable to connect|Network is unreachable"
-    r"|Connection (?:failed|timed out|refused)|No route to host"
-)
 _RELEASE = re.compile(r"[0-9][0-9A-Za-z.+~_-]*")
 
 
@@ -56,30 +50,9 @@ def _look(release: str) -> Iterator[tuple[Path, KernelImage | None]]:
         yield vmlinuz, _image(release, vmlinuz, its_modules)
 
 
-def _headers_version(release: str) -> str | None:
-    """The version of the installed header package: the image must be of the same build."""
-    if not shutil.which("dpkg-query"):
-        return None
-    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}"]
-    shown = proc.run([*query, f"linux-headers-{release}"], check=False)
-    status, _, version = shown.stdout.partition(" ")
-    return version if shown.returncode == 0 and status == "installed" else None
-
-
-def _offered_versions(package: str) -> list[str]:
-    """The versions that apt's package lists have, newest first."""
-    shown = proc.run(["apt-cache", "madison", package], check=False)
-    if shown.returncode and shown.stderr.strip():
-        raise CommandError(
-            "apt cannot read its package lists", stderr=shown.stderr, hint="see apt's words above"
-        )
-    fields = [line.split("|") for line in shown.stdout.splitlines()]
-    return [parts[1].strip() for parts in fields if len(parts) == 3]
-
-
 def _refuse_missing(release: str, version: str | None, package: str) -> None:
     """Raise KbridgeError unless apt's lists offer the package in that version."""
-    offered = _offered_versions(package)
+    offered = packages.offered_versions(package)
     if version in offered or (version is None and offered):
         return
     if offered:
@@ -94,34 +67,6 @@ def _refuse_missing(release: str, version: str | None, package: str) -> None:
         hint="run: apt-get update; if the archive has dropped this kernel, take a newer one: "
         "apt-get install linux-headers-cloud-amd64, and build the program again",
     )
-
-
-def _download_error(problem: CommandError, wanted: str) -> KbridgeError:
-    if _NO_NETWORK.search(problem.stderr):
-        hint = "no network, or a proxy is needed (apt takes it from http_proxy): check, repeat"
-    elif "404" in problem.stderr:
-        hint = "apt's package lists are out of date: apt-get update, then repeat"
-    else:
-        hint = f"try it by hand: apt-get download {wanted}"
-    return CommandError(
-        f"cannot fetch the kernel image {wanted}",
-        stderr=problem.stderr,
-        returncode=problem.returncode,
-        hint=hint,
-    )
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A temporary folder on the file system of `folder`, so that one rename puts it there."""
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
-    except OSError as problem:
-        raise KbridgeError(f"cannot write in {folder.parent}: {problem.strerror}") from problem
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put_in_place(unpacked: Path, folder: Path) -> None:
@@ -152,28 +97,17 @@ def _unpack(package: Path, release: str, folder: Path) -> None:
 
 def _fetch(release: str) -> None:
     package = f"linux-image-{release}"
-    for tool in ("apt-get", "apt-cache", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise KbridgeError(
-                f"no image of kernel {release} here, and no {tool} to fetch one with",
-                hint=f"put the image at /boot/vmlinuz-{release}, "
-                f"its modules at /lib/modules/{release}",
-            )
-    version = _headers_version(release)
+    packages.require_apt(
+        f"no image of kernel {release} here",
+        hint=f"put the image at /boot/vmlinuz-{release}, its modules at /lib/modules/{release}",
+    )
+    # the image must be of the same build as the headers
+    version = packages.installed_version(f"linux-headers-{release}")
     _refuse_missing(release, version, package)
-    wanted = f"{package}={version}" if version else package
     folder = paths.cache("images") / release
     log.info(f"fetching the image of kernel {release} into the cache (once)")
-    with _beside(folder) as temporary:
-        # apt drops root's rights for the download, to a user that may not enter here
-        option = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
-        try:
-            proc.run(["apt-get", *option, "download", wanted], cwd=temporary)
-        except CommandError as problem:
-            raise _download_error(problem, wanted) from problem
-        fetched = next(iter(temporary.glob("*.deb")), None)
-        if fetched is None:
-            raise KbridgeError(f"apt-get download {wanted} left no package")
+    with packages.beside(folder) as temporary:
+        fetched = packages.download(package, version, temporary, what="the kernel image")
         _unpack(fetched, release, temporary / "unpacked")
         _put_in_place(temporary / "unpacked", folder)
 
