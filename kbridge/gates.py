@@ -38,6 +38,7 @@ class Part:
 class Parts:
     image: Part
     info: list[Part]
+    map: Part
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def _layout(image: Image, binding: Binding) -> tuple[bytes, Parts]:
     for name, blob in blobs.items():
         info.append(Part(name, len(binary), len(blob)))
         binary += blob
-    return bytes(binary), Parts(Part("image", 0, image.end), info)
+    places = "".join(f"{p.kind} {p.offset:x} {p.size:x} {p.name}\0" for p in image.places).encode()
+    map_ = Part("map", len(binary), len(places))
+    return bytes(binary + places), Parts(Part("image", 0, image.end), info, map_)
 
 
 def write(image: Image, name: str, binding: Binding, output: Path) -> None:

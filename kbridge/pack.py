@@ -67,6 +67,19 @@ class Import(NamedTuple):
     offset: int
 
 
+class Place(NamedTuple):
+    """Where something of the object went: for `kbridge inspect`, nothing at run time reads it.
+
+    `kind`: i, a section in the image; p, one in the per-CPU area; v, a per-CPU variable; -, a
+    section left out.  Offset and size in bytes.
+    """
+
+    kind: str
+    offset: int
+    size: int
+    name: str
+
+
 @dataclass
 class Image:
     """A packed image; all offsets and sizes are bytes from its start."""
@@ -84,6 +97,7 @@ class Image:
     percpu_align: int = 8
     init: int | None = None
     exit: int | None = None
+    places: list[Place] = field(default_factory=list)
 
     @property
     def end(self) -> int:
@@ -318,7 +332,22 @@ class _Packer:
                 elif symbol.name == "cleanup_module":
                     image.exit = offset
         image.functions.sort(key=lambda function: function[1:])
+        image.places = sorted(self._places())
         self._make_gates()
+
+    def _places(self) -> Iterator[Place]:
+        for index, section in enumerate(self.sections):
+            name, size = section.name, section["sh_size"]
+            if index in self.offsets:
+                yield Place("i", self.offsets[index], size, name)
+            elif index in self.percpu:
+                yield Place("p", self.percpu[index], size, name)
+            elif size and section["sh_flags"] & SH_FLAGS.SHF_ALLOC:
+                yield Place("-", 0, size, name)
+        for symbol in self.symbols:
+            if symbol.type == "STT_OBJECT" and symbol.section in self.percpu:
+                offset = self.percpu[int(symbol.section)] + symbol.value
+                yield Place("v", offset, symbol.size, symbol.name)
 
     def _external(self) -> Iterator[tuple[_Symbol, int]]:
         for symbol in self.symbols:

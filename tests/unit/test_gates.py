@@ -117,7 +117,13 @@ def test_the_note_names_the_kernel(tmp_path: Path) -> None:
         segments = [s for s in ELFFile(stream).iter_segments() if s["p_type"] == "PT_NOTE"]
         notes = [note for segment in segments for note in segment.iter_notes()]
     wanted = [note for note in notes if note["n_name"] == "kbridge"]
-    assert [note["n_descdata"] for note in wanted] == [f"6.1\0{'ab' * 20}\0".encode()]
+    kernel, places = [note["n_descdata"] for note in wanted]
+    assert kernel == f"6.1\0{'ab' * 20}\0".encode()
+    known = [place.decode().split() for place in places.split(b"\0")[:-1]]
+    names = {name: (kind, int(size, 16)) for kind, _, size, name in known}
+    assert {".text", ".data", "-"} - set(names) == {"-"}
+    assert {kind for kind, _ in names.values()} <= {"i", "-"}
+    assert names[".data"] == ("i", 8)
 
 
 def test_a_changed_byte_is_found(tmp_path: Path) -> None:
