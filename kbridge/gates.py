@@ -14,15 +14,16 @@ from pathlib import Path
 
 import jinja2
 
-from kbridge import paths
+from kbridge import callbacks, paths
 from kbridge.libkernel import VERSION
 from kbridge.pack import Image
 
 # kernel/kelevate/kelevate.h
-_ABI = 2
+_ABI = 3
 _CALL = 0xB801  # _IO(0xb8, 0x01)
 _DONE = 0x6B622121
 _NAME_SIZE = 48
+_CALLED_BACK = 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,6 @@ def _layout(image: Image, binding: Binding) -> tuple[bytes, Parts]:
         "tables": b"".join(struct.pack("<II", *table) for table in image.tables),
         "symbols": _symbols(image, offsets),
         "strings": strings,
-        "percpu": bytes(image.percpu),
         "import_names": _import_names(image, binding),
     }
     binary = bytearray(image.content)
@@ -144,8 +144,9 @@ def write(image: Image, name: str, binding: Binding, output: Path) -> None:
         nrecords=len(image.records),
         nsymbols=len(image.functions) + 1,
         strings_size=sizes["strings"],
-        percpu_size=len(image.percpu),
+        percpu=image.percpu,
         percpu_align=image.percpu_align,
+        flags=_CALLED_BACK if callbacks.possible(image) else 0,
         init=0 if image.init is None else image.init + 1,
         exit=0 if image.exit is None else image.exit + 1,
     )

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The commands that turn kmod sources into one relocatable object.
 
-Two code models.  `pic` (the PIC pass): preprocess with the kernel's own flags, compile the result
-with -fPIC.  `kernel`: the very command Kbuild would use.  In both, the kernel's own objtool then
-does what it does for a module (static branches, static calls, return sites, unwind tables), at
-the stage where Kbuild runs it, and ld -r joins the objects.
+Two code models.  `pic` (the PIC pass): the kernel's own flags, macros and headers, but -fPIC.
+`kernel`: the very command Kbuild would use.  In both, the kernel's own objtool then does what it
+does for a module (static branches, static calls, return sites, unwind tables), at the stage where
+Kbuild runs it, and ld -r joins the objects.
 
 This module only composes commands; build.py and the SCons tool run them.
 """
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import paths, proc
+from kbridge import paths
 from kbridge.errors import CommandError
 from kbridge.kernels.kbuild import KbuildFlags
 
@@ -29,20 +29,34 @@ _DEBUG = ("-g", "-gno-split-dwarf")
 # call sites that only a real module brings (headers still want CC_USING_FENTRY defined)
 _NOT_PIC = ("-mcmodel=kernel", "-fno-PIE", "-fno-pie", "-fno-pic", "-fno-PIC")
 _TRACER = ("-pg", "-mfentry", "-mrecord-mcount", "-mnop-mcount")
+# the kernel's sources know no __PIC__: what they see is what Kbuild would show them
+_PIC = ("-fPIC", "-U__PIC__", "-U__pic__")
+
+# Kbuild's switches of the mitigations that `mitigations=drop` leaves out, of gcc and clang, and
+# objtool's checks of them.  Not among them: -fcf-protection=branch.  Without ENDBR a function that
+# the kernel calls through a pointer would fault on a kernel with IBT.
+_MITIGATIONS = ("-mindirect-branch", "-mfunction-return", "-mharden-sls", "-mretpoline")
+_CHECKS = ("--retpoline", "--rethunk", "--sls", "--hacks=skylake")
+
+KMOD_SUFFIXES = (".c", ".S")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kmod source: flags that its compilation has beside Kbuild's, and some that it has not."""
+
+    path: Path
+    extra: Sequence[str] = ()
+    removed: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The commands for one source, in order, and the files that they leave.
-
-    `diagnose` compiles the source itself, for messages with its own columns and macros: those of
-    a preprocessed source lack them.
-    """
+    """The commands for one source, in order, and the files that they leave."""
 
     commands: list[list[str]]
     object: Path
     dependencies: Path
-    diagnose: list[str]
 
 
 def module_name(name: str) -> str:
@@ -51,13 +65,10 @@ def module_name(name: str) -> str:
 
 
 def _names(source: Path, module: str) -> list[str]:
-    base = module_name(source.stem)
-    return [
-        "-DMODULE",
-        f'-DKBUILD_BASENAME="{base}"',
-        f'-DKBUILD_MODNAME="{module}"',
-        f"-D__KBUILD_MODNAME=kmod_{module}",
-    ]
+    names = [f'-DKBUILD_MODNAME="{module}"', f"-D__KBUILD_MODNAME=kmod_{module}"]
+    if source.suffix == ".S":
+        return names
+    return [f'-DKBUILD_BASENAME="{module_name(source.stem)}"', *names]
 
 
 def _without(words: Sequence[str], unwanted: Sequence[str]) -> list[str]:
@@ -71,72 +82,79 @@ def _protector(words: Sequence[str]) -> list[str]:
     return ["-mstack-protector-guard-reg=gs", "-mstack-protector-guard-offset=40"]
 
 
+def without_mitigations(flags: KbuildFlags) -> KbuildFlags:
+    """The flags without retpolines, return thunks and straight-line speculation barriers."""
+    compile_ = [word for word in flags.compile if not word.startswith(_MITIGATIONS)]
+    objtool = _without(flags.objtool, _CHECKS)
+    return KbuildFlags(**{**vars(flags), "compile": compile_, "objtool": objtool})
+
+
+def _compile(flags: KbuildFlags, source: Source, code: str) -> list[str]:
+    """The compiler and its flags, without the names of files and module."""
+    if source.path.suffix == ".S":
+        return [word for word in flags.assemble if word not in (*source.removed, "-DMODULE")]
+    words = _without(flags.compile, (*source.removed, "-DMODULE"))
+    if code == "kernel":
+        return [*words, *_DEBUG]
+    prelude = ["-include", str(paths.source("kernel", "pic.h"))]
+    words = _without(words, (*_NOT_PIC, *_TRACER))
+    return [words[0], *prelude, *words[1:], *_protector(words), *_PIC, *_DEBUG]
+
+
 def source_steps(
     flags: KbuildFlags,
-    source: Path,
+    source: Source,
     folder: Path,
     *,
     module: str,
     code: str = "pic",
     include: Sequence[Path] = (),
-    extra: Sequence[str] = (),
     stem: str | None = None,
 ) -> Steps:
-    """The commands that make `folder`/STEM.o of one kmod source; `extra` are kcflags."""
-    stem = stem or source.stem
-    base = folder / stem
-    object_, dependencies = base.with_name(f"{stem}.o"), base.with_name(f"{stem}.d")
-    words = [word for word in flags.compile[1:] if word != "-DMODULE"]
+    """The commands that make `folder`/STEM.o of one kmod source."""
+    stem = stem or source.path.stem
+    object_, dependencies = folder / f"{stem}.o", folder / f"{stem}.d"
     # the source's own folder too: headers that include each other by <name> (trace events) need it
-    user = [*(f"-I{path}" for path in (*include, source.parent)), *extra]
-    made = ["-MMD", "-MF", str(dependencies), "-MT", str(object_)]
-    compiler = flags.compile[0]
-    if code == "kernel":
-        compile_ = [compiler, *words, *_names(source, module), *user, *_DEBUG, *made]
-        commands = [[*compile_, "-c", "-o", str(object_), str(source)]]
-        diagnose = []
-    else:
-        preprocessed = base.with_name(f"{stem}.i")
-        prelude = str(paths.source("kernel", "pic.h"))
-        words = _without(words, _TRACER)
-        preprocess = [compiler, "-include", prelude, *words, *_names(source, module), *user, *made]
-        pic = [compiler, *_without(words, _NOT_PIC), *_protector(words)]
-        pic = [word for word in pic if not word.startswith("-I")]
-        pic = [*_without_pairs(pic, "-include"), *extra, *_DEBUG, "-fPIC", "-fpreprocessed"]
-        checked = _without(preprocess, (*made, *_NOT_PIC))
-        diagnose = [*checked, "-fPIC", "-U__PIC__", "-U__pic__", "-fsyntax-only", str(source)]
-        commands = [
-            [*preprocess, "-E", "-o", str(preprocessed), str(source)],
-            [*pic, "-c", "-o", str(object_), str(preprocessed)],
-        ]
+    folders = [f"-I{path}" for path in (*include, source.path.parent)]
+    # a pipe to the assembler: an interrupted compiler leaves no temporary file
+    made = [
+        "-pipe",
+        "-MMD",
+        "-MF",
+        str(dependencies),
+        "-MT",
+        str(object_),
+        "-c",
+        "-o",
+        str(object_),
+    ]
+    command = [
+        *_compile(flags, source, code),
+        "-DMODULE",
+        *_names(source.path, module),
+        *folders,
+        *source.extra,
+        *made,
+        str(source.path),
+    ]
+    commands = [command]
     if flags.objtool and not flags.objtool_on_link:
         commands.append([*flags.objtool, str(object_)])
-    return Steps(commands, object_, dependencies, diagnose)
+    return Steps(commands, object_, dependencies)
 
 
-def _without_pairs(words: Sequence[str], option: str) -> list[str]:
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if not skip and word != option:
-            kept.append(word)
-        skip = not skip and word == option
-    return kept
-
-
-def join_steps(flags: KbuildFlags, objects: Sequence[Path], output: Path) -> list[list[str]]:
+def join_steps(
+    flags: KbuildFlags, objects: Sequence[Path], output: Path, ldflags: Sequence[str] = ()
+) -> list[list[str]]:
     """The commands that make one relocatable object of several, as Kbuild joins a module's."""
-    commands = [[*flags.link, "-o", str(output), *map(str, objects)]]
+    commands = [[*flags.link, *ldflags, "-o", str(output), *map(str, objects)]]
     if flags.objtool and flags.objtool_on_link:
         commands.append([*flags.objtool, str(output)])
     return commands
 
 
-def explain(problem: CommandError, source: Path, steps: Steps) -> CommandError:
+def explain(problem: CommandError, source: Path) -> CommandError:
     """Turn a failed compiler run into an error about the source, with a hint."""
-    if steps.diagnose and f"{steps.object.stem}.i" not in problem.stderr:
-        again = proc.run(steps.diagnose, check=False)
-        problem.stderr = again.stderr if again.returncode else problem.stderr
     if not problem.stderr.strip():
         return problem
     problem.message = f"{source}: does not compile as kernel code"
@@ -149,4 +167,21 @@ def explain(problem: CommandError, source: Path, steps: Steps) -> CommandError:
         )
     elif "impossible constraint in" in problem.stderr:
         problem.hint = "this inline assembly cannot be compiled with -fPIC: try code=kernel"
+    return problem
+
+
+def explain_join(problem: CommandError) -> CommandError:
+    """Turn a failed ld -r into an error about what the sources define."""
+    twice = re.search(r"multiple definition of [`'\"]([^'\"]+)['\"]", problem.stderr) or re.search(
+        r"duplicate symbol: (\S+)", problem.stderr
+    )
+    if twice:
+        name = {"init_module": "module_init()", "cleanup_module": "module_exit()"}.get(twice[1])
+        problem.message = f"several kmod sources define {name or twice[1]}"
+        problem.hint = (
+            "the kmod sources of a program are one module: leave it in one of them, or make a "
+            "library (--shared) of each"
+            if name
+            else "make it static in all but one"
+        )
     return problem

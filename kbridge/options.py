@@ -9,6 +9,16 @@ from dataclasses import dataclass
 
 CODE_MODELS = ("pic", "kernel")
 LINK_MODES = ("libkernel", "script")
+MITIGATIONS = ("keep", "drop")
+# what kbridge refuses in a kmod, unless told otherwise: sections.py and residue.py say why
+REFUSED_CLASSES = (
+    "constructor",
+    "kernel-exit",
+    "relocation",
+    "section",
+    "system-call",
+    "user-segment",
+)
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,34 @@ OPTIONS = (
         ("--kdir",),
         "kdir",
         "DIR",
+    ),
+    Option(
+        "kbuild",
+        "a Kbuild file (or FILE:MODULE) whose objects and flags are the kmod's",
+        ("build",),
+        ("--kbuild",),
+        "kbuild",
+        "FILE",
+    ),
+    Option(
+        "mitigations",
+        "drop leaves retpolines, return thunks and straight-line speculation barriers out of the "
+        "kmod",
+        ("build",),
+        ("--mitigations",),
+        "mitigations",
+        choices=MITIGATIONS,
+        default="keep",
+    ),
+    Option(
+        "allow",
+        "do not refuse what is of this class in the kmod; may be given again",
+        ("build",),
+        ("--allow",),
+        "allow",
+        "CLASS",
+        "list",
+        choices=REFUSED_CLASSES,
     ),
     Option("cpus", "processors of the machine", ("run",), ("--cpus",), "", "N", "int", default=2),
     Option(

@@ -10,7 +10,7 @@ kernel/kelevate/kelevate.h.  Sections of a class that nobody would finish are re
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from kbridge import elf as reader
-from kbridge import lines, prototypes, sections
+from kbridge import lines, log, prototypes, residue, sections
 from kbridge.errors import KbridgeError
 from kbridge.symbols.table import LINKER_ALIASES
 
@@ -37,7 +37,7 @@ R_GOTPCRELX, R_REX_GOTPCRELX = 41, 42
 _GOT = (R_GOTPCREL, R_GOTPCRELX, R_REX_GOTPCRELX)
 _WIDTH = {R_64: 8, R_PC64: 8, R_PC32: 4, R_32: 4, R_32S: 4}
 _TYPE_NAMES = {
-    3: "GOT32", 19: "TLSGD", 20: "TLSLD", 22: "GOTTPOFF", 23: "TPOFF32", 26: "GOTPC32",
+    3: "GOT32", 10: "32", 19: "TLSGD", 20: "TLSLD", 22: "GOTTPOFF", 23: "TPOFF32", 26: "GOTPC32",
 }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ class Image:
     functions: list[tuple[str, int, int]] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
     no_gate: dict[str, str] = field(default_factory=dict)
-    percpu: bytearray = field(default_factory=bytearray)
+    percpu: tuple[int, int] = (0, 0)  # offset and size of the per-CPU data's initial values
     percpu_align: int = 8
     init: int | None = None
     exit: int | None = None
@@ -121,9 +121,10 @@ class _Symbol:
 class _Packer:
     """One run of the pass over one object."""
 
-    def __init__(self, elf: ELFFile, name: str) -> None:
+    def __init__(self, elf: ELFFile, name: str, allow: Collection[str]) -> None:
         self.elf = elf
         self.name = name
+        self.allow = tuple(allow)
         self.image = Image()
         self.sections: list[Any] = list(elf.iter_sections())
         self.symbols = self._read_symbols()
@@ -153,12 +154,50 @@ class _Packer:
 
     def _wanted(self) -> list[int]:
         # empty sections too: an empty structure (lock_class_key) still has an address
-        return [
+        wanted = [
             index
             for index, section in enumerate(self.sections)
-            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC
-            and sections.is_placed(section.name, self.name, empty=not section["sh_size"])
+            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and sections.is_placed(section.name)
         ]
+        for index in wanted:
+            if self.sections[index]["sh_size"]:
+                self._judge(index)
+        return wanted
+
+    def _judge(self, index: int) -> None:
+        """Refuse a section that nobody would finish; say what of others has no effect."""
+        section = str(self.sections[index].name)
+        if sections.INERT.get(section):
+            log.warning(f"{self.name}: section {section}: {sections.INERT[section]}")
+        refusal = sections.refusal(section)
+        if refusal and refusal.name not in self.allow:
+            raise KbridgeError(
+                f"{self._about(index)}: section {section} {refusal.why} (class {refusal.name})",
+                hint=refusal.hint,
+            )
+
+    def _about(self, index: int) -> str:
+        """Who put something into a section, and where: for messages."""
+        inside = [one for one in self.symbols if one.section == index and one.name]
+        for section in self.sections:
+            if section["sh_type"] != "SHT_RELA":
+                continue
+            for relocation in section.iter_relocations():
+                symbol = self.symbols[relocation["r_info_sym"]]
+                place = section["sh_info"], relocation["r_offset"]
+                if place[0] == index and isinstance(symbol.section, int):
+                    # a pointer in it to code that has a line
+                    start = symbol.value + (
+                        relocation["r_addend"] if symbol.type == "STT_SECTION" else 0
+                    )
+                    place = symbol.section, start
+                elif symbol.section != index:
+                    continue
+                where = self._line(*place)
+                if where != self.name:
+                    user = self._function(*place)
+                    return f"{where}: {inside[0].name} in {user}" if inside else f"{where}: {user}"
+        return f"{self.name}: {inside[0].name}" if inside else self.name
 
     def _part(self, index: int) -> int:
         flags = self.sections[index]["sh_flags"]
@@ -182,6 +221,8 @@ class _Packer:
             if part == 1:
                 self.got_start = position = _up(position, 8)
                 position += 8 * self._got_slots()
+            elif part == 2:
+                position = self._place_percpu(per_cpu, position)
             position = _up(position, PAGE)
             ends.append(position)
         if ends[2] > MAX_IMAGE:
@@ -191,21 +232,26 @@ class _Packer:
         image = self.image
         image.text_end, image.rodata_end = ends[0], ends[1]
         image.content = bytearray(ends[2])
-        for index, offset in self.offsets.items():
+        start = image.percpu[0]
+        places = {index: start + offset for index, offset in self.percpu.items()}
+        for index, offset in (*self.offsets.items(), *places.items()):
             if not self._is_bss(index):
                 section = self.sections[index]
                 image.content[offset : offset + section["sh_size"]] = section.data()
-        self._lay_out_percpu(per_cpu)
 
-    def _lay_out_percpu(self, sections: list[int]) -> None:
-        area = self.image.percpu
+    def _place_percpu(self, sections: list[int], position: int) -> int:
+        """Per-CPU sections: their initial values at `position`, to be copied to every CPU."""
+        size = 0
         for index in sections:
             section = self.sections[index]
             alignment = max(1, section["sh_addralign"])
             self.image.percpu_align = max(self.image.percpu_align, alignment)
-            area.extend(bytes(_up(len(area), alignment) - len(area)))
-            self.percpu[index] = len(area)
-            area.extend(bytes(section["sh_size"]) if self._is_bss(index) else section.data())
+            self.percpu[index] = size = _up(size, alignment)
+            size += section["sh_size"]
+        if not size:
+            return position
+        self.image.percpu = (_up(position, self.image.percpu_align), size)
+        return sum(self.image.percpu)
 
     def _got_slots(self) -> int:
         return sum(
@@ -272,13 +318,11 @@ class _Packer:
         offset: int = relocation["r_offset"]
         if kind == 0:
             return
-        if section in self.percpu:
-            raise KbridgeError(
-                f"{self._line(section, offset)}: a per-CPU variable is initialised with the "
-                f"address of {symbol.name or 'data'}, which cannot be copied to each CPU",
-                hint="set it in module_init()",
-            )
-        at = self.offsets[section] + offset
+        at = offset + (
+            self.image.percpu[0] + self.percpu[section]
+            if section in self.percpu
+            else self.offsets[section]
+        )
         if symbol.name == "__fentry__":
             # call __fentry__ becomes the 5-byte NOP that ftrace would put there
             self.image.content[at - 1 : at + 4] = b"\x0f\x1f\x44\x00\x00"
@@ -288,14 +332,32 @@ class _Packer:
             kind, target = R_PC32, (SYM_IMAGE, self._got_slot(target))
         if kind == R_PLT32:
             kind = R_PC32
-        if kind not in _WIDTH:
-            raise KbridgeError(
-                f"{self._line(section, offset)}: relocation "
-                f"R_X86_64_{_TYPE_NAMES.get(kind, kind)} against {symbol.name or 'data'} "
-                "has no meaning in the kernel",
-                hint="thread-local variables and dynamic linking are user-space features",
-            )
+        # no address of the kernel fits into 32 bits that are extended with zeros
+        if kind not in _WIDTH or (kind == R_32 and target[0] in (SYM_IMAGE, SYM_MODULE)):
+            self._refuse_relocation(kind, symbol, section, offset)
+            return
         self._write(at, kind, target[0], target[1] + relocation["r_addend"])
+
+    def _refuse_relocation(self, kind: int, symbol: _Symbol, section: int, offset: int) -> None:
+        what = (
+            f"{self._line(section, offset)}: in {self._function(section, offset)}: relocation "
+            f"R_X86_64_{_TYPE_NAMES.get(kind, kind)} against {symbol.name or 'data'}"
+        )
+        if "relocation" not in self.allow:
+            raise KbridgeError(
+                f"{what} has no meaning in the kernel (class relocation)",
+                hint="thread-local variables, 32-bit addresses and dynamic linking are user-space "
+                "features; to leave the place as it is: --allow relocation",
+            )
+        log.warning(f"{what} is left as the assembler wrote it")
+
+    def _function(self, section: int, offset: int) -> str:
+        """What lies at a place, for messages."""
+        for symbol in self.symbols:
+            inside = symbol.value <= offset < symbol.value + symbol.size
+            if symbol.section == section and inside and symbol.type != "STT_SECTION":
+                return f"{symbol.name}()" if symbol.type == "STT_FUNC" else symbol.name
+        return str(self.sections[section].name)
 
     def _write(self, at: int, kind: int, symbol: int, addend: int) -> None:
         """Bytes, where the image's own layout decides them; else a record."""
@@ -310,6 +372,27 @@ class _Packer:
             for relocation in relocations:
                 self._relocate_one(section, relocation)
         self.image.records.sort()
+
+    # -- inspection --
+
+    def inspect(self) -> None:
+        """Refuse instructions that have no place in a kmod."""
+        code = {
+            index: self.sections[index].data()
+            for index in self.offsets
+            if self._part(index) == 0 and not self._is_bss(index)
+        }
+        functions = [
+            residue.Function(
+                symbol.name,
+                int(symbol.section),
+                symbol.value,
+                code[int(symbol.section)][symbol.value : symbol.value + symbol.size],
+            )
+            for symbol in self.symbols
+            if symbol.type == "STT_FUNC" and symbol.section in code
+        ]
+        residue.check(functions, self._line, self.allow)
 
     # -- what others need to know --
 
@@ -390,9 +473,10 @@ class _Packer:
                 image.gates.append(Gate(name, offset, prototype.stack_words))
 
 
-def pack(path: Path, name: str | None = None) -> Image:
+def pack(path: Path, name: str | None = None, *, allow: Collection[str] = ()) -> Image:
     """Pack the relocatable object at `path`; messages call it `name`.
 
+    `allow` are classes (options.REFUSED_CLASSES) that are not refused.
     Raises KbridgeError that names the place in the source for whatever an image cannot hold.
     """
     try:
@@ -400,8 +484,9 @@ def pack(path: Path, name: str | None = None) -> Image:
             elf = ELFFile(stream)
             if elf["e_type"] != "ET_REL" or elf["e_machine"] != "EM_X86_64":
                 raise KbridgeError(f"{path}: not a relocatable x86-64 object")
-            packer = _Packer(elf, name or path.stem)
+            packer = _Packer(elf, name or path.stem, allow)
             packer.lay_out()
+            packer.inspect()
             packer.relocate()
             packer.describe()
             return packer.image

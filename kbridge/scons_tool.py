@@ -36,6 +36,11 @@ from kbridge.verbs import build
 
 # stages that run no other program
 _NO_COMMANDS = ("GATES",)
+# modules of ours that decide what is in the generated files
+_PACKING = (
+    "callbacks", "gates", "imports", "libkernel", "link", "pack", "prototypes", "residue",
+    "sections",
+)  # fmt: skip
 # headers there change with packages, not with the project
 _SYSTEM_FOLDERS = (Path("/usr/include"), Path("/usr/lib"))
 # what compilers and Kbuild take from the environment; SCons passes nothing on by itself
@@ -52,10 +57,12 @@ def _as_user_error(problem: KbridgeError) -> UserError:
 
 def _validator(option: options.Option) -> Callable[[str, str, Any], None]:
     def check(key: str, value: str, _env: Any) -> None:
-        if option.choices and value not in option.choices:
-            near = options.nearest(value, option.choices)
-            meant = f"; did you mean {near}?" if near else ""
-            raise UserError(f"{key}={value}: not one of {', '.join(option.choices)}{meant}")
+        words = value.split(",") if option.kind == "list" else [value]
+        for word in words if option.choices else ():
+            if word not in option.choices and (word or option.default):
+                near = options.nearest(word, option.choices)
+                meant = f"; did you mean {near}?" if near else ""
+                raise UserError(f"{key}={word}: not one of {', '.join(option.choices)}{meant}")
         if option.variable == "name" and "/" in value:
             raise UserError(f"name={value}: a name, not a path; out= is the folder")
         if option.kind == "flag" and value not in ("", "0", "1"):
@@ -107,10 +114,11 @@ def errors_as_lines() -> Iterator[None]:
 def program_from_variables(env: Any) -> Any:
     """The nodes that `scons app=... kmod=...` asks for."""
     apps, kmods = _listed(env, "app"), _listed(env, "kmod")
-    if not apps and not kmods:
+    kbuild_file = _from_launch(env, env["kbuild"]) if env.get("kbuild") else None
+    if not apps and not kmods and not kbuild_file:
         raise UserError("nothing to build\nkbridge: hint: scons app=myapp.c kmod=mydynpriv.c")
     shared = env.get("shared", "") == "1"
-    name = env.get("name") or Path((apps or kmods)[0]).stem
+    name = env.get("name") or _name([*apps, *kmods], kbuild_file)
     folder = Path(_from_launch(env, env["out"]))
     _keep_state_in(env, folder)
     output = folder / (name + (".so" if shared else ""))
@@ -119,9 +127,16 @@ def program_from_variables(env: Any) -> Any:
         app=apps,
         kmod=kmods,
         shared=shared,
-        **{key: env[key] or None for key in ("kernel", "kdir", "code", "link")},
+        kbuild=kbuild_file,
+        allow=[name for name in env.get("allow", "").split(",") if name],
+        **{key: env[key] or None for key in ("kernel", "kdir", "code", "link", "mitigations")},
         **{key: shlex.split(env[key]) for key in ("kcflags", "cflags", "ldflags")},
     )
+
+
+def _name(sources: Sequence[str], kbuild_file: str | None) -> str:
+    """Of the program: that of its first source, or of the folder of its Kbuild file."""
+    return Path(sources[0]).stem if sources else Path(kbuild_file or "").absolute().parent.name
 
 
 def _keep_state_in(env: Any, folder: Path) -> None:
@@ -161,6 +176,7 @@ class _Plan:
     flags: kbuild.KbuildFlags
     folder: Path
     name: str
+    kmod: build.KmodSources
 
 
 class _Stage:
@@ -244,27 +260,24 @@ def _kernel_folders(flags: kbuild.KbuildFlags) -> list[Path]:
     return [Path(flags.kdir), *named, paths.source("kernel")]
 
 
-def _kmod_object(plan: _Plan, source: Path, stem: str) -> Any:
+def _kmod_object(plan: _Plan, source: kcompile.Source, stem: str) -> Any:
     request = plan.request
     steps = kcompile.source_steps(
         plan.flags,
         source,
         plan.folder,
-        module=kcompile.module_name(plan.name),
+        module=plan.kmod.module,
         code=request.code,
         include=request.include,
-        extra=request.kcflags,
         stem=f"{stem}.kmod",
     )
 
     def work() -> None:
-        build.compile_kmod(steps, source, _environment(plan))
+        build.compile_kmod(steps, source.path, _environment(plan))
 
     made = [steps.object, steps.dependencies]
-    if len(steps.commands) > 1 and request.code == "pic":
-        made.append(steps.object.with_suffix(".i"))
     scanner = _headers(steps.dependencies, _kernel_folders(plan.flags))
-    nodes = _node(plan, made, [str(source)], "KCC", steps.commands, work, scanner)
+    nodes = _node(plan, made, [str(source.path)], "KCC", steps.commands, work, scanner)
     plan.env.Depends(nodes, [str(path) for path in kbuild.dependencies(plan.target)])
     plan.env.Depends(nodes, str(paths.source("kernel", "pic.h")))
     plan.env.Precious(nodes[1])  # read before it is made again
@@ -293,17 +306,22 @@ def _app_object(plan: _Plan, source: Path, stem: str) -> Any:
 def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[Any]]:
     request = plan.request
     joined = plan.folder / "joined.o"
-    commands = kcompile.join_steps(plan.flags, [Path(str(o)) for o in objects], joined)
-    joined_node = _node(plan, [joined], objects, "KLD", commands)
+    made_before = [Path(str(one)) for one in objects]
+    commands = kcompile.join_steps(plan.flags, made_before, joined, plan.kmod.ldflags)
+
+    def join() -> None:
+        build.join_kmod(commands, _environment(plan))
+
+    joined_node = _node(plan, [joined], objects, "KLD", commands, join)
     files = build.Kmod.files(plan.folder, "kmod", request.link)
 
     def generate() -> None:
-        build.generate(joined, files, plan.name, plan.target, request.link)
+        build.generate(joined, files, plan.name, plan.target, request.link, request.allow)
 
     made = [files.assembly, files.binary, files.kernel, files.description]
-    what = [[plan.name, plan.target.release, request.link]]
+    what = [[plan.name, plan.target.release, request.link, *request.allow]]
     nodes = _node(plan, made, joined_node, "GATES", what, generate)
-    for source in ("pack", "imports", "gates", "sections", "prototypes", "libkernel", "link"):
+    for source in _PACKING:
         plan.env.Depends(nodes, str(Path(__file__).with_name(f"{source}.py")))
     plan.env.Depends(nodes, str(paths.source("templates", "gates.S.j2")))
     plan.env.Depends(nodes, [str(path) for path in kbuild.dependencies(plan.target)])
@@ -350,7 +368,8 @@ def kbridge_program(
     **how: Any,
 ) -> Any:
     """env.KBridgeProgram(TARGET, app=[...], kmod=[...]): an executable, or with shared=True a
-    library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags.
+    library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags, kbuild,
+    mitigations, allow.
     """
     output = Path(str(env.File(target)))
     for one in (*app, *kmod):
@@ -366,17 +385,20 @@ def kbridge_program(
         )
         build.check(request)
         found = kernel_target.find(request.kernel, request.kdir)
+        flags = build.kernel_flags(request, found)
         plan = _Plan(
             env.Clone(CPPPATH=[str(folder) for folder in request.include]),
             request,
             found,
-            kbuild.flags(found),
+            flags,
             output.parent / ".kbridge" / output.name,
             output.stem,
+            build.kmod_sources(request, found, flags),
         )
+        sources = plan.kmod.sources
+        stems = build.stems([source.path for source in sources])
         objects = [
-            _kmod_object(plan, source, stem)
-            for source, stem in zip(request.kmod, build.stems(request.kmod), strict=True)
+            _kmod_object(plan, source, stem) for source, stem in zip(sources, stems, strict=True)
         ]
         files, nodes = _kmod_nodes(plan, objects)
         compiled = {

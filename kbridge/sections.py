@@ -7,8 +7,7 @@ go wrong at run time.
 
 from __future__ import annotations
 
-from kbridge import log
-from kbridge.errors import KbridgeError
+from typing import NamedTuple
 
 # finished by the kernel's own functions: enum kelevate_table, in its order
 TABLES = (
@@ -23,10 +22,12 @@ TABLES = (
     ".call_sites",
     ".orc_unwind",
     ".orc_unwind_ip",
+    "__param",
+    "___srcu_struct_ptrs",
 )
 
 # what only a module loader, the function tracer or a tool would read
-_LEFT_OUT = (
+LEFT_OUT = (
     ".modinfo", "__versions", ".note", ".gnu.linkonce", "__mcount_loc", "__patchable_function",
     ".smp_locks", ".discard", ".eh_frame", "___ksymtab", "__ksymtab", "___kcrctab", "__kcrctab",
     ".export_symbol", ".ibt_endbr_seal", ".comment", ".BTF", ".kunit_", ".codetag",
@@ -34,7 +35,7 @@ _LEFT_OUT = (
 )  # fmt: skip
 
 # text and data like any other
-_PLAIN = (
+PLAIN = (
     ".text", ".init", ".exit", ".ref", ".noinstr", ".cpuidle", ".kprobes", ".entry", ".sched",
     ".altinstr_replacement", ".altinstr_aux", ".fixup", ".rodata", ".srodata", ".lrodata",
     ".data", ".sdata", ".ldata", ".bss", ".lbss", ".meminit", ".memexit", ".cold",
@@ -42,8 +43,7 @@ _PLAIN = (
 )  # fmt: skip
 
 # placed, but nobody registers them: what that means is said (once for a family)
-_INERT = {
-    "__param": "module parameters keep their initial values",
+INERT = {
     "__tracepoints": "its own tracepoints never fire",
     "__tracepoints_ptrs": "",
     "__tracepoints_strings": "",
@@ -54,33 +54,39 @@ _INERT = {
     "__trace_printk_fmt": "its trace_printk() output cannot be formatted by the kernel",
 }
 
-_REFUSED = {
-    "__srcu_struct_ptrs": "a static SRCU structure is initialised by the module loader",
-    ".init_array": "constructors are run by the module loader",
-    ".ctors": "constructors are run by the module loader",
-}
+_CONSTRUCTORS = (".init_array", ".ctors", ".fini_array", ".dtors")
 
 
-def is_placed(section: str, kmod: str, *, empty: bool = False) -> bool:
-    """Whether an allocated section goes into the image; KbridgeError where that cannot be right."""
-    if section in TABLES:
-        return True
-    if section.startswith(_LEFT_OUT):
-        return False
-    if empty:
-        return True
-    if section in _INERT:
-        if _INERT[section]:
-            log.warning(f"{kmod}: section {section}: {_INERT[section]}")
-        return True
-    if section in _REFUSED:
-        raise KbridgeError(
-            f"{kmod}: section {section}: {_REFUSED[section]}, and an image does not go through it",
-            hint="initialise it in module_init() instead",
-        )
-    if section.startswith(_PLAIN):
-        return True
-    raise KbridgeError(
-        f"{kmod}: section {section} is of a kind that kbridge does not know",
-        hint="take out of the source what puts code or data there",
-    )
+class Refusal(NamedTuple):
+    """Why a section cannot become part of an image; `name` is the class, for --allow."""
+
+    name: str
+    why: str
+    hint: str
+
+
+_UNKNOWN = Refusal(
+    "section",
+    "is of a kind that kbridge does not know",
+    "take out of the source what puts code or data there, or keep it as plain data: "
+    "--allow section",
+)
+_CONSTRUCTOR = Refusal(
+    "constructor",
+    "holds constructors, which the module loader runs, and an image does not go through it",
+    "call the function in module_init(), or let it be: --allow constructor",
+)
+
+
+def is_placed(section: str) -> bool:
+    """Whether an allocated section goes into the image."""
+    return section in TABLES or not section.startswith(LEFT_OUT)
+
+
+def refusal(section: str) -> Refusal | None:
+    """Why a section that would be placed, and is not empty, is refused."""
+    if section in TABLES or section in INERT:
+        return None
+    if section.startswith(_CONSTRUCTORS):
+        return _CONSTRUCTOR
+    return None if section.startswith(PLAIN) else _UNKNOWN

@@ -72,7 +72,12 @@ static void open_device(struct kb_image *program)
 
 static int load(struct kb_image *program)
 {
-	return ioctl(program->fd, KELEVATE_LOAD, &program->image) < 0 ? errno : 0;
+	struct kelevate_image image = program->image;
+	char args[KELEVATE_MAX_ARGS];
+
+	kb_params(image.name, args, sizeof(args));
+	image.args = (uintptr_t)args;
+	return ioctl(program->fd, KELEVATE_LOAD, &image) < 0 ? errno : 0;
 }
 
 /* The program closed every file: its mapping still knows the instance. */

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Learns from Kbuild itself how it compiles a module for a kernel, and keeps the answer.
 
-A two-file probe module is built the ordinary way (make -C KDIR M=... modules); the commands that
+A probe module is built the ordinary way (make -C KDIR M=... modules); the commands that
 Kbuild saves beside its objects (scripts/Kbuild.include: cmd_TARGET or, later, savedcmd_TARGET)
 hold every flag.
-Not for compiling anything: compile.py does.
+Not for compiling anything: kcompile.py does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from kbridge import log, paths, proc
 from kbridge.errors import CommandError, KbridgeError
 from kbridge.kernels.target import KernelTarget
 
-_FORMAT = 4  # of the cache entries
+_FORMAT = 5  # of the cache entries
 _MAKE_VARIABLES = ("ARCH", "CROSS_COMPILE", "LLVM")
 _PROBE = {
-    "Makefile": "obj-m := kbridge_probe.o\nkbridge_probe-y := one.o two.o\n",
+    "Makefile": "obj-m := kbridge_probe.o\nkbridge_probe-y := one.o two.o three.o\n",
     "one.c": '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n',
     "two.c": "#include <linux/kernel.h>\nint two(void);\nint two(void)\n{\n\treturn 2;\n}\n",
+    "three.S": (
+        "#include <linux/linkage.h>\n#include <asm/nospec-branch.h>\n"
+        "SYM_FUNC_START(three)\n\tANNOTATE_NOENDBR\n\tRET\nSYM_FUNC_END(three)\n"
+    ),
 }
 
 
@@ -35,8 +39,9 @@ _PROBE = {
 class KbuildFlags:
     """How Kbuild compiles a module's source and joins its objects, as argument lists.
 
-    `compile` starts with the compiler and has neither source, output, dependency file nor the
-    module's name in it; folders are absolute, so it works from any working folder.
+    `compile` (C) and `assemble` (.S) start with the compiler and have neither source, output,
+    dependency file nor the module's name in them; folders are absolute, so they work from any
+    working folder.
     `link` joins objects (ld -r).  `objtool` is empty where the kernel does not use it;
     `objtool_on_link` tells whether it works on the joined object or on each one.
     """
@@ -45,6 +50,7 @@ class KbuildFlags:
     kdir: str
     compiler: str  # which one it was: path, size, time of change
     compile: list[str]
+    assemble: list[str]
     link: list[str]
     objtool: list[str]
     objtool_on_link: bool
@@ -143,6 +149,7 @@ def _capture(target: KernelTarget) -> KbuildFlags:
             (folder / name).write_text(text)
         build_module(target, folder, f"the flags probe for kernel {target.release}")
         compile_, per_object = _saved_command(folder, "one.o")
+        assemble, _ = _saved_command(folder, "three.o")
         link, on_link = _saved_command(folder, "kbridge_probe.o")
     kdir = target.kdir.resolve()
     objtool = per_object or on_link
@@ -151,6 +158,7 @@ def _capture(target: KernelTarget) -> KbuildFlags:
         kdir=str(kdir),
         compiler=_identity(compile_[0]),
         compile=_absolute(_strip_compile(compile_, folder), kdir),
+        assemble=_absolute(_strip_compile(assemble, folder), kdir),
         link=_strip_link(link, folder),
         objtool=_absolute([word for word in objtool if not word.startswith(str(folder))], kdir),
         objtool_on_link=not per_object and bool(on_link),

@@ -13,12 +13,13 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kbridge import gates, imports, kcompile, libkernel, link, log, pack, paths, proc, runtime
 from kbridge.errors import CommandError, KbridgeError, UsageError
-from kbridge.kernels import kbuild
+from kbridge.kcompile import Source
+from kbridge.kernels import kbuild, kbuild_file
 from kbridge.kernels import target as kernel_target
 from kbridge.kernels.kbuild import KbuildFlags
 from kbridge.kernels.target import KernelTarget
@@ -32,7 +33,10 @@ LINKABLE = (".o", ".a", ".so")
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What `kbridge build` is asked for; flag strings are already split into words."""
+    """What `kbridge build` is asked for; flag strings are already split into words.
+
+    `kbuild` is a Kbuild file, or FILE:MODULE; `allow` are classes of sections.CLASSES.
+    """
 
     app: Sequence[Path]
     kmod: Sequence[Path]
@@ -44,6 +48,9 @@ class BuildRequest:
     kcflags: Sequence[str] = ()
     cflags: Sequence[str] = ()
     ldflags: Sequence[str] = ()
+    kbuild: str | None = None
+    mitigations: str = "keep"
+    allow: Sequence[str] = ()
     kernel: str | None = None
     kdir: str | None = None
 
@@ -94,7 +101,7 @@ def check_source(path: Path, what: str) -> None:
 
 def check(request: BuildRequest) -> None:
     """Raise UsageError for a request that cannot be right."""
-    if not request.kmod:
+    if not request.kmod and not request.kbuild:
         raise UsageError(
             "no kmod source", hint="name the kernel-style source: --kmod FILE (scons: kmod=FILE)"
         )
@@ -124,14 +131,46 @@ def check_app_kind(path: Path) -> None:
 
 
 def check_kmod_kind(path: Path) -> None:
-    if path.suffix != ".c":
+    if path.suffix not in kcompile.KMOD_SUFFIXES:
         raise UsageError(
-            f"{path}: not a kmod source: kernel code is C (.c)",
+            f"{path}: not a kmod source: kernel code is C (.c) or assembly (.S)",
             hint="headers are found by #include, in the source's folder and with -I",
         )
 
 
 # -- stages --
+
+
+@dataclass(frozen=True)
+class KmodSources:
+    """All kmod sources with their own flags, and what they are joined to."""
+
+    module: str  # KBUILD_MODNAME
+    sources: list[Source]
+    ldflags: list[str]
+
+
+def kmod_sources(request: BuildRequest, target: KernelTarget, flags: KbuildFlags) -> KmodSources:
+    """The sources that a Kbuild file lists, and those named; both get the file's flags."""
+    name = kcompile.module_name(request.output.stem)
+    if request.kbuild is None:
+        sources = [Source(path, request.kcflags) for path in request.kmod]
+        return KmodSources(name, sources, [])
+    file = kbuild_file.read(request.kbuild, target, flags)
+    listed = {one.path.resolve() for one in file.sources}
+    more = [file.flagged(path) for path in request.kmod if path.resolve() not in listed]
+    sources = [replace(one, extra=[*one.extra, *request.kcflags]) for one in (*file.sources, *more)]
+    if not sources:
+        raise UsageError(
+            f"{file.path}: lists no object", hint="name the kmod sources beside it: --kmod FILE"
+        )
+    return KmodSources(file.module or name, sources, file.ldflags)
+
+
+def kernel_flags(request: BuildRequest, target: KernelTarget) -> KbuildFlags:
+    """Kbuild's flags, without those that the request drops."""
+    flags = kbuild.flags(target)
+    return kcompile.without_mitigations(flags) if request.mitigations == "drop" else flags
 
 
 def app_compiler(app: Sequence[Path]) -> list[str]:
@@ -148,7 +187,7 @@ def app_command(
     includes = [f"-I{folder}" for folder in (*include, runtime.include_folders()[0])]
     pic = ["-fPIC"] if shared else []
     depend = ["-MMD", "-MF", str(output.with_suffix(".d")), "-MT", str(output)]
-    flags = ["-O2", "-g", *pic, *includes, *cflags, *depend]
+    flags = ["-pipe", "-O2", "-g", *pic, *includes, *cflags, *depend]
     return [*app_compiler([source]), *flags, "-c", "-o", str(output), str(source)]
 
 
@@ -159,9 +198,16 @@ def kernel_symbols(target: KernelTarget) -> SymbolTable:
     return symbol_image.cached(kernel_image.find(target.release).vmlinuz)
 
 
-def generate(joined: Path, files: Kmod, name: str, target: KernelTarget, mode: str) -> None:
+def generate(
+    joined: Path,
+    files: Kmod,
+    name: str,
+    target: KernelTarget,
+    mode: str,
+    allow: Sequence[str] = (),
+) -> None:
     """From the joined kmod object: image, gates, and what binds its kernel names."""
-    image = pack.pack(joined, name)
+    image = pack.pack(joined, name, allow=allow)
     table = kernel_symbols(target)
     if not image.functions:
         raise KbridgeError(
@@ -217,7 +263,14 @@ def compile_kmod(steps: kcompile.Steps, source: Path, environment: Mapping[str, 
     try:
         run_all(steps.commands, environment)
     except CommandError as problem:
-        raise kcompile.explain(problem, source, steps) from problem
+        raise kcompile.explain(problem, source) from problem
+
+
+def join_kmod(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
+    try:
+        run_all(commands, environment)
+    except CommandError as problem:
+        raise kcompile.explain_join(problem) from problem
 
 
 def compile_app(command: Sequence[str], source: Path, environment: Mapping[str, str]) -> None:
@@ -265,22 +318,28 @@ class _Run:
     request: BuildRequest
     flags: KbuildFlags
     folder: Path
-    module: str
+    kmod: KmodSources
 
-    def kmod_object(self, source: Path, stem: str) -> Path:
+    def kmod_object(self, source: Source, stem: str) -> Path:
         request = self.request
         steps = kcompile.source_steps(
             self.flags,
             source,
             self.folder,
-            module=self.module,
+            module=self.kmod.module,
             code=request.code,
             include=request.include,
-            extra=request.kcflags,
             stem=f"{stem}.kmod",
         )
-        compile_kmod(steps, source, {})
+        compile_kmod(steps, source.path, {})
         return steps.object
+
+    def joined(self) -> Path:
+        names = stems([source.path for source in self.kmod.sources])
+        objects = list(map(self.kmod_object, self.kmod.sources, names))
+        output = self.folder / "joined.o"
+        join_kmod(kcompile.join_steps(self.flags, objects, output, self.kmod.ldflags), {})
+        return output
 
     def app_object(self, source: Path, stem: str) -> Path:
         if source.suffix in LINKABLE:
@@ -333,15 +392,14 @@ def build(request: BuildRequest) -> Path:
     target = kernel_target.find(request.kernel, request.kdir)
     reserved = _reserve(request.output)
     try:
-        flags = kbuild.flags(target)
+        flags = kernel_flags(request, target)
+        sources = kmod_sources(request, target, flags)
         with paths.scratch("kbridge-build-") as folder:
             name = request.output.stem
-            run = _Run(request, flags, folder, kcompile.module_name(name))
-            objects = list(map(run.kmod_object, request.kmod, stems(request.kmod)))
-            joined = folder / "joined.o"
-            run_all(kcompile.join_steps(flags, objects, joined), {})
+            run = _Run(request, flags, folder, sources)
+            joined = run.joined()
             files = Kmod.files(folder, "kmod", request.link)
-            generate(joined, files, name, target, request.link)
+            generate(joined, files, name, target, request.link, request.allow)
             proc.run(gates.assemble_command(files.assembly, files.object))
             made = map(run.app_object, request.app, stems(request.app))
             app = dict(zip(made, map(str, request.app), strict=True))

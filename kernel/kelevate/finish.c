@@ -2,7 +2,8 @@
 /*
  * Makes a relocated image part of the running kernel, by the kernel's own functions, in the order
  * in which load_module() uses them: alternatives, retpolines, return sites, unwind tables, then
- * BUG and exception tables, static keys and static calls; and takes it out again.
+ * BUG and exception tables, static SRCU structures, static keys and static calls; and takes it out
+ * again.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -33,6 +34,8 @@ static const char names[KELEVATE_TABLES + 1][NAME_SIZE] = {
 	[KELEVATE_CALL_SITES] = ".call_sites",
 	[KELEVATE_ORC_UNWIND] = ".orc_unwind",
 	[KELEVATE_ORC_UNWIND_IP] = ".orc_unwind_ip",
+	[KELEVATE_PARAM] = "__param",
+	[KELEVATE_SRCU_STRUCT_PTRS] = "___srcu_struct_ptrs",
 	[KELEVATE_TABLES] = ".text",
 };
 
@@ -87,6 +90,14 @@ static void set_tables(struct instance *inst, const struct kelevate_range *table
 	t = &tables[KELEVATE_STATIC_CALL_SITES];
 	mod->static_call_sites = inst->base + t->offset;
 	mod->num_static_call_sites = t->size / sizeof(struct static_call_site);
+
+	t = &tables[KELEVATE_PARAM];
+	mod->kp = inst->base + t->offset;
+	mod->num_kp = t->size / sizeof(struct kernel_param);
+
+	t = &tables[KELEVATE_SRCU_STRUCT_PTRS];
+	mod->srcu_struct_ptrs = inst->base + t->offset;
+	mod->num_srcu_structs = t->size / sizeof(struct srcu_struct *);
 }
 
 /* Read-only and executable, never writable and executable at once. */
@@ -138,10 +149,14 @@ int instance_finish(struct instance *inst, const struct kelevate_range *tables)
 	if (err)
 		goto out;
 	publish(inst, s);
+	/* srcu_module_notify() returns an errno as it is */
+	err = kernel.srcu_module_notify(NULL, MODULE_STATE_COMING, inst->mod);
+	if (err)
+		goto withdraw;
 	err = notifier_to_errno(
 		kernel.jump_label_module_notify(NULL, MODULE_STATE_COMING, inst->mod));
 	if (err)
-		goto withdraw;
+		goto srcu;
 	err = notifier_to_errno(
 		kernel.static_call_module_notify(NULL, MODULE_STATE_COMING, inst->mod));
 	if (err)
@@ -155,6 +170,8 @@ calls:
 	kernel.static_call_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
 keys:
 	kernel.jump_label_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
+srcu:
+	kernel.srcu_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
 withdraw:
 	withdraw(inst);
 out:
@@ -166,6 +183,7 @@ void instance_unfinish(struct instance *inst)
 {
 	kernel.static_call_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
 	kernel.jump_label_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
+	kernel.srcu_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
 	withdraw(inst);
 	inst->finished = false;
 }

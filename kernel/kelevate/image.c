@@ -51,7 +51,8 @@ static int check_image(const struct kelevate_image *m)
 		return -EINVAL;
 	if (m->content & ~PAGE_MASK)
 		return -EINVAL;
-	if (m->percpu_size && (!is_power_of_2(m->percpu_align) || m->percpu_align > PAGE_SIZE))
+	if (m->percpu_size && (!is_power_of_2(m->percpu_align) || m->percpu_align > PAGE_SIZE ||
+			       !in_image(m, m->percpu, m->percpu_size)))
 		return -EINVAL;
 	return 0;
 }
@@ -75,7 +76,7 @@ static void free_request(struct request *req)
 	kvfree(req->import_names);
 	kvfree(req->records);
 	kvfree(req->tables);
-	kvfree(req->percpu);
+	kfree(req->args);
 }
 
 static int take(void *copied, void *field)
@@ -108,8 +109,8 @@ static int copy_request(struct request *req, const struct kelevate_image __user 
 	if (!err)
 		err = take(copy_array(m->tables, KELEVATE_TABLES, sizeof(struct kelevate_range)),
 			   &req->tables);
-	if (!err)
-		err = take(copy_array(m->percpu, m->percpu_size, 1), &req->percpu);
+	if (!err && m->args)
+		err = take(strndup_user(u64_to_user_ptr(m->args), KELEVATE_MAX_ARGS), &req->args);
 	return err ?: check_tables(req);
 }
 
@@ -174,6 +175,7 @@ static int place(struct instance *inst, const struct kelevate_image *m)
 	inst->end = m->end;
 	inst->init = m->init;
 	inst->exit = m->exit;
+	inst->called_back = m->flags & KELEVATE_CALLED_BACK;
 	inst->content = m->content;
 	return copy_from_user(inst->base, u64_to_user_ptr(m->content), m->end) ? -EFAULT : 0;
 }
@@ -181,7 +183,6 @@ static int place(struct instance *inst, const struct kelevate_image *m)
 static int place_percpu(struct instance *inst, const struct request *req)
 {
 	size_t size = req->image.percpu_size;
-	int cpu;
 
 	if (!size)
 		return 0;
@@ -191,9 +192,18 @@ static int place_percpu(struct instance *inst, const struct request *req)
 		pr_err("%s: no room for %zu bytes of per-CPU data\n", req->image.name, size);
 		return -ENOMEM;
 	}
-	for_each_possible_cpu(cpu)
-		memcpy(per_cpu_ptr(inst->percpu, cpu), req->percpu, size);
 	return 0;
+}
+
+/* Once the initial values are relocated: they may be addresses. */
+static void fill_percpu(struct instance *inst, const struct kelevate_image *m)
+{
+	int cpu;
+
+	if (!inst->percpu)
+		return;
+	for_each_possible_cpu(cpu)
+		memcpy(per_cpu_ptr(inst->percpu, cpu), inst->base + m->percpu, m->percpu_size);
 }
 
 static void describe_memory(struct instance *inst)
@@ -343,9 +353,14 @@ static int build(struct instance *inst, struct request *req)
 		return err;
 	describe(inst, m->name);
 	err = instance_add_to_sysfs(inst) ?: bind_imports(inst, req) ?: relocate(inst, req);
-	err = err ?: instance_finish(inst, req->tables);
 	if (err)
 		return err;
+	fill_percpu(inst, m);
+	err = instance_finish(inst, req->tables) ?: instance_set_params(inst, req->args);
+	if (err) {
+		inst->init_result = err; /* never started: no module_exit() either */
+		return err;
+	}
 	pr_info("%s[%d]: %s loaded, %u bytes, %u gates\n", current->comm, current->pid,
 		inst->mod->name, inst->end, inst->ngates);
 	start(inst);
@@ -386,6 +401,12 @@ static bool withdraw_from_kernel(struct instance *inst)
 		pr_info("%s: has module_init() but no module_exit(): left in memory\n", mod->name);
 		return false;
 	}
+	/* a timer or thread of its own may still be there, and nobody says that it is not */
+	if (inst->called_back && !inst->exit && !inst->init_result) {
+		pr_info("%s: the kernel may call it, and it has no module_exit(): left in memory\n",
+			mod->name);
+		return false;
+	}
 	if (atomic_cmpxchg(&mod->refcnt, 1, 0) != 1) {
 		pr_err("%s: still in use by the kernel (%d references): left in memory\n",
 		       mod->name, atomic_read(&mod->refcnt) - 1);
@@ -406,6 +427,7 @@ static void instance_free(struct kref *users)
 
 	if (inst->finished && !withdraw_from_kernel(inst))
 		return;
+	instance_drop_params(inst);
 	instance_remove_from_sysfs(inst);
 	release_imports(inst);
 	free_percpu(inst->percpu);

@@ -21,7 +21,8 @@ struct instance {
 	u32 init, exit;
 	bool finished; /* known to the kernel's tables */
 	bool in_sysfs;
-	int init_result; /* of module_init(); 0 also where there is none */
+	bool called_back; /* KELEVATE_CALLED_BACK */
+	int init_result;  /* of module_init(); 0 also where there is none */
 	u32 ngates;
 	struct kelevate_gate gates[];
 };
@@ -33,7 +34,7 @@ struct request {
 	char *import_names;
 	struct elf64_rela *records;
 	struct kelevate_range *tables;
-	void *percpu;
+	char *args;
 };
 
 /* symbols.c: kernel functions that are not exported to modules */
@@ -49,6 +50,14 @@ struct kernel_functions {
 	void (*module_bug_cleanup)(struct module *mod);
 	int (*jump_label_module_notify)(struct notifier_block *nb, unsigned long val, void *mod);
 	int (*static_call_module_notify)(struct notifier_block *nb, unsigned long val, void *mod);
+	int (*srcu_module_notify)(struct notifier_block *nb, unsigned long val, void *mod);
+	char *(*parse_args)(const char *doing, char *args, const struct kernel_param *params,
+			    unsigned int num, s16 min_level, s16 max_level, void *arg,
+			    int (*unknown)(char *param, char *val, const char *doing, void *arg));
+	int (*module_param_sysfs_setup)(struct module *mod, const struct kernel_param *kparam,
+					unsigned int num_params);
+	void (*module_param_sysfs_remove)(struct module *mod);
+	void (*module_destroy_params)(const struct kernel_param *params, unsigned int num);
 	void (*sort_extable)(struct exception_table_entry *from, struct exception_table_entry *to);
 	void __percpu *(*pcpu_alloc)(size_t size, size_t align, bool reserved, gfp_t gfp);
 	void *(*module_alloc)(unsigned long size);     /* this one ... */
@@ -81,6 +90,10 @@ void instance_put(struct instance *inst);
 /* sysfs.c */
 int instance_add_to_sysfs(struct instance *inst);
 void instance_remove_from_sysfs(struct instance *inst);
+
+/* params.c */
+int instance_set_params(struct instance *inst, char *args);
+void instance_drop_params(struct instance *inst);
 
 /* imports.c */
 int bind_imports(struct instance *inst, struct request *req);

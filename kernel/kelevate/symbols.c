@@ -62,7 +62,9 @@ int find_kernel_functions(void)
 	    NEED(module_bug_cleanup) | NEED(jump_label_module_notify) |
 	    NEED(static_call_module_notify) | NEED(sort_extable) | NEED(mod_tree) |
 	    NEED(module_mutex) | NEED(modules_disabled) | NEED(__module_address) |
-	    NEED(module_kset) | NEED(module_ktype))
+	    NEED(module_kset) | NEED(module_ktype) | NEED(srcu_module_notify) | NEED(parse_args) |
+	    NEED(module_param_sysfs_setup) | NEED(module_param_sysfs_remove) |
+	    NEED(module_destroy_params))
 		return -ENOENT;
 
 	/* an empty weak function in some kernels, then it is left out of the image */

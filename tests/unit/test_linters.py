@@ -27,6 +27,7 @@ LAYERS = {
     "command line": ("__main__", "cli", "scons_tool"),
     "verbs": ("build", "verbs"),
     "domain": (
+        "callbacks",
         "kcompile",
         "gates",
         "imports",
@@ -36,6 +37,7 @@ LAYERS = {
         "link",
         "pack",
         "prototypes",
+        "residue",
         "runtime",
         "sections",
         "vm",

@@ -35,6 +35,9 @@ def test_scons_variables_are_those_promised() -> None:
         "ldflags",
         "kernel",
         "kdir",
+        "kbuild",
+        "mitigations",
+        "allow",
         "V",
     ]
     assert {option.variable for option in options.of_scons()} == set(wanted)

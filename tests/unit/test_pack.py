@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from kbridge import pack
+from kbridge import callbacks, options, pack
 from kbridge.errors import KbridgeError
 
 FLAGS = ["-O2", "-g", "-fno-asynchronous-unwind-tables", "-mno-red-zone", "-fcf-protection=none"]
@@ -116,8 +117,16 @@ def test_per_cpu_data_is_an_area_of_its_own(tmp_path: Path) -> None:
         "long *f(void) { return &a; }",
     )
     assert image.percpu_align == 64
-    assert {5, 6} <= set(struct.unpack(f"<{len(image.percpu) // 8}Q", image.percpu))
+    start, size = image.percpu
+    assert start % 64 == 0
+    assert image.rodata_end <= start
+    assert {5, 6} <= set(struct.unpack_from(f"<{size // 8}Q", image.content, start))
     assert [record.symbol for record in image.records] == [pack.SYM_PERCPU]
+
+
+def test_per_cpu_data_may_be_addresses(tmp_path: Path) -> None:
+    image = packed(tmp_path, 'int v; __attribute__((section(".data..percpu"))) int *p = &v;')
+    assert [(one.offset, one.type) for one in image.records] == [(image.percpu[0], pack.R_64)]
 
 
 def test_this_module_init_and_exit(tmp_path: Path) -> None:
@@ -157,15 +166,70 @@ def test_weak_imports_are_marked(tmp_path: Path) -> None:
         ("__thread int t; int *f(void) { return &t; }", "t"),
         ('__attribute__((section("odd"))) int v = 1;', "section odd is of a kind"),
         ("int v; __attribute__((constructor)) void f(void) { v++; }", "constructors"),
-        (
-            'int v; __attribute__((section(".data..percpu"))) int *p = &v;',
-            "cannot be copied to each CPU",
-        ),
     ],
 )
 def test_what_cannot_be_handled_is_refused_by_name(tmp_path: Path, source: str, says: str) -> None:
     with pytest.raises(KbridgeError, match=says):
         packed(tmp_path, source)
+
+
+REFUSED = {
+    "section": 'static int __attribute__((section("odd"))) v = 1;\nint f(void) {\nreturn v++; }',
+    "constructor": "int v;\n\n__attribute__((constructor)) static void f(void) { v++; }",
+    "system-call": 'int f(void) {\nint r;\nasm("syscall" : "=a"(r)); return r; }',
+    "kernel-exit": 'void f(void) {\n\nasm("swapgs"); }',
+    "user-segment": 'long f(void) {\nlong r;\nasm("mov %%fs:0, %0" : "=r"(r)); return r; }',
+    "relocation": "extern __thread int t;\nint f(void) {\nreturn t; }",
+}
+
+
+@pytest.mark.parametrize("name", options.REFUSED_CLASSES)
+def test_refusals_name_class_function_line_and_way_out(tmp_path: Path, name: str) -> None:
+    source = compiled(tmp_path, REFUSED[name], "-fpic" if name == "relocation" else "-O2")
+    with pytest.raises(KbridgeError) as caught:
+        pack.pack(source)
+    assert f"(class {name})" in caught.value.message
+    assert re.match(r"\S+\.c:3: ", caught.value.message)
+    assert re.search(r"\bf\(\)", caught.value.message)
+    assert f"--allow {name}" in str(caught.value.hint)
+    assert pack.pack(source, allow=[name]).functions
+
+
+def test_an_address_does_not_fit_into_32_bits(tmp_path: Path) -> None:
+    with pytest.raises(KbridgeError, match=r"in g\(\): relocation R_X86_64_32 against"):
+        packed(tmp_path, 'void f(void);\nvoid g(void) { asm(".long f"); }\nvoid f(void) { }')
+
+
+LATER = """
+extern void add_timer(void *);
+extern void sort(void (*)(void));
+static int x;
+static void called(void) { x++; }
+"""
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("source", "possible"),
+    [
+        ("int f(void) { called(); return x; }", False),
+        ("void f(void) { sort(called); }", False),  # before sort() returns, or never
+        ("void f(void) { add_timer(&x); called(); }", False),
+        ("struct { void (*f)(void); } t = { called }; void f(void) { add_timer(&t); }", True),
+        ("void (*t)(void); void f(void) { t = called; add_timer(&t); }", True),
+        ("void init_module(void) { add_timer(&x); called(); }", False),
+    ],
+)
+def test_images_that_the_kernel_may_call_later(
+    tmp_path: Path, model: str, source: str, possible: bool
+) -> None:
+    image = packed(tmp_path, LATER + source, *MODELS[model])
+    assert callbacks.possible(image) == possible
+
+
+def test_what_only_looks_like_such_an_instruction(tmp_path: Path) -> None:
+    image = packed(tmp_path, "long f(long a) { return a ^ 0x050f48cf64488b04; }")
+    assert image.gates
 
 
 @pytest.mark.parametrize(
