@@ -138,6 +138,7 @@ def _run(args: argparse.Namespace) -> int:
         timeout=args.timeout,
         append=shlex.join(args.append),
         files=args.file,
+        modules=args.module,
         fresh=args.fresh,
         verbose=args.verbose,
         dry_run=args.dry_run,

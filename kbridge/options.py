@@ -194,6 +194,10 @@ OPTIONS = (
         "file", "a file or folder of this machine that the program finds at GUEST; may be given "
         "again", ("run",), ("--file",), "", "HOST:GUEST", "list",
     ),
+    Option(
+        "module", "a kernel module to load first, with those that it needs; may be given again",
+        ("run",), ("--module",), "", "NAME", "list",
+    ),
     Option("fresh", "boot anew (always so for now)", ("run",), ("--fresh",), kind="flag"),
     Option(
         "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"

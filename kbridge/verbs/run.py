@@ -40,7 +40,7 @@ CONSOLE_LOG = "KBRIDGE_CONSOLE_LOG"  # a file that gets all that the guest's ker
 
 @dataclass
 class RunRequest:
-    """`memory` in MiB, `timeout` in seconds, `files` as HOST:GUEST.
+    """`memory` in MiB, `timeout` in seconds, `files` as HOST:GUEST, `modules` by their names.
 
     `append`: more words for the kernel's command line.  `fresh`: boot anew (always so for now,
     except that it also keeps the program off this machine's own kernel).
@@ -55,6 +55,7 @@ class RunRequest:
     timeout: float | None = None
     append: str = ""
     files: Sequence[str] = field(default_factory=list)
+    modules: Sequence[str] = field(default_factory=list)
     fresh: bool = False
     verbose: bool = False
     dry_run: bool = False
@@ -269,8 +270,9 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
     with contextlib.closing(console), tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
         initramfs.append(contents.base(image, files), initrd)
         with paths.scratch() as folder:
-            wanted = modules.needed(image.modules, program.modules)
-            contents.add_modules(tree, wanted, "program-modules", folder)
+            asked = modules.requested(image.modules, request.modules)
+            loaded = modules.needed(image.modules, (*program.modules, *asked))
+            contents.add_modules(tree, loaded, "program-modules", folder)
             initramfs.pack(tree, initrd)
         outcome = machine.run(
             _machine(request, image.vmlinuz, machine.initramfs_path(initrd)),
@@ -299,6 +301,8 @@ def _describe(request: RunRequest, program: Program, release: str) -> None:
     lines += [shlex.join(argv), f"# kernel {release}; in the initramfs, beside kbridge's own:"]
     lines += [f"#   {guest} <- {host}" for guest, host in sorted(tree.files.items())]
     lines += [f"#   {guest} -> {text}" for guest, text in sorted(tree.links.items())]
+    if request.modules:
+        lines.append(f"# loads, with what they need: {', '.join(request.modules)}")
     order = _order(request, program)
     lines += [f"# runs, in {order.folder}: {shlex.join(order.argv)}"]
     print("\n".join(lines))
@@ -318,7 +322,7 @@ def _run(request: RunRequest) -> int:
     program = examine(request.program)
     release = _release(request, program)
     build_id = program.note.build_id if program.note else None
-    for_machine = request.fresh or request.files or request.append
+    for_machine = request.fresh or request.files or request.append or request.modules
     if not for_machine and native.possible(release, build_id):
         if not request.dry_run:
             return _run_here(request, program)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Chooses the modules that the guest needs to reach its host, and unpacks them.
+"""Chooses the modules that the guest loads: to reach its host, and for PROG; unpacks them.
 
 Which of them are built in differs from kernel to kernel, so the image's own modules.builtin and
 modules.dep decide, not its version.
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gzip
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kbridge.errors import KbridgeError
+from kbridge import options
+from kbridge.errors import KbridgeError, UsageError
 
 CHANNEL = ("virtio_pci", "virtio_console")  # the port of the channel, on the PCI bus of q35
 
@@ -83,6 +84,27 @@ def needed(modules: Path | None, names: tuple[str, ...] = CHANNEL) -> list[Path]
         # depmod lists the dependencies of dependencies too, the deepest last
         order += reversed(table[name])
     return [modules / file for file in dict.fromkeys(order)]
+
+
+def requested(modules: Path | None, names: Sequence[str]) -> tuple[str, ...]:
+    """The modules that a user names, spelt as the kernel does.  UsageError where it has none so."""
+    spelt = tuple(name.replace("-", "_") for name in names)
+    if not spelt:
+        return ()
+    if modules is None:
+        raise KbridgeError(
+            f"no modules of the kernel here, so none can be loaded: {', '.join(names)}",
+            hint="they belong in /lib/modules/RELEASE, where the kernel's package puts them",
+        )
+    known = {*_built_in(modules), *_dependencies(modules)}
+    for name, asked in zip(spelt, names, strict=True):
+        if name not in known:
+            near = options.nearest(name, known)
+            raise UsageError(
+                f"--module {asked}: the kernel {modules.name} has no such module",
+                hint=f"did you mean {near}?" if near else "modules.dep, beside them, lists all",
+            )
+    return spelt
 
 
 def content(file: Path) -> bytes:

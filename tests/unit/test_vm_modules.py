@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from kbridge.errors import KbridgeError
+from kbridge.errors import KbridgeError, UsageError
 from kbridge.vm import modules
 
 DEP = """\
@@ -50,6 +50,16 @@ def test_what_is_missing(folder: Path) -> None:
     with pytest.raises(KbridgeError, match=r"modules\.dep") as caught:
         modules.needed(folder)
     assert "depmod" in (caught.value.hint or "")
+
+
+def test_what_a_user_asks_for(folder: Path) -> None:
+    assert modules.requested(folder, ["virtio-pci", "crc32"]) == ("virtio_pci", "crc32")
+    assert modules.requested(None, []) == ()
+    with pytest.raises(UsageError, match=r"--module virtio_pcy: .* no such module") as caught:
+        modules.requested(folder, ["virtio_pcy"])
+    assert caught.value.hint == "did you mean virtio_pci?"
+    with pytest.raises(KbridgeError, match="no modules of the kernel"):
+        modules.requested(None, ["crc32"])
 
 
 def test_compressed_modules(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ def script(*lines: str) -> list[str]:
     return [BUSYBOX, "sh", "-c", "\n".join(lines)]
 
 
+def test_modules_are_loaded_with_what_they_need(quiet_guest: Guest) -> None:
+    done = quiet_guest("--module", "vfat", *script("cut -d ' ' -f 1 /proc/modules"))
+    assert done.returncode == 0, done.stderr
+    assert {"vfat", "fat"} <= set(done.stdout.split())
+    done = quiet_guest("--module", "vfart", *script("true"))
+    assert (done.returncode, "did you mean vfat?" in done.stderr) == (125, True), done.stderr
+
+
 @pytest.mark.parametrize("release", KERNELS)
 def test_a_program_meets_the_kernel_it_asks_for(
     quiet_guest: Guest, release: str, tmp_path: Path
