@@ -121,6 +121,7 @@ def _build(args: argparse.Namespace) -> int:
         ldflags=args.ldflags,
         kernel=args.kernel,
         kdir=args.kdir,
+        debug=args.debug,
     )
     build.build(request)
     return 0
@@ -139,6 +140,7 @@ def _run(args: argparse.Namespace) -> int:
         append=shlex.join(args.append),
         files=args.file,
         modules=args.module,
+        gdb=args.gdb,
         fresh=args.fresh,
         verbose=args.verbose,
         dry_run=args.dry_run,

@@ -94,6 +94,14 @@ OPTIONS = (
         "shared", "make a shared library", ("build",), ("--shared",), "shared", kind="flag"
     ),
     Option(
+        "debug",
+        "also write OUTPUT.kmod.debug: symbols and source lines of the kmod, for gdb",
+        ("build",),
+        ("-g", "--debug"),
+        "debug",
+        kind="flag",
+    ),
+    Option(
         "code",
         "code model of the kmod: pic recompiles it with -fPIC, kernel is Kbuild's own object",
         ("build",),
@@ -197,6 +205,10 @@ OPTIONS = (
     Option(
         "module", "a kernel module to load first, with those that it needs; may be given again",
         ("run",), ("--module",), "", "NAME", "list",
+    ),
+    Option(
+        "gdb", "let gdb attach to the machine: target remote :PORT", ("run",), ("--gdb",), "",
+        "PORT", "int",
     ),
     Option("fresh", "boot anew (always so for now)", ("run",), ("--fresh",), kind="flag"),
     Option(

@@ -38,8 +38,8 @@ from kbridge.verbs import build
 _NO_COMMANDS = ("GATES",)
 # modules of ours that decide what is in the generated files
 _PACKING = (
-    "callbacks", "gates", "imports", "libkernel", "link", "pack", "prototypes", "residue",
-    "sections",
+    "callbacks", "debug_info", "gates", "imports", "libkernel", "link", "pack", "prototypes",
+    "residue", "sections",
 )  # fmt: skip
 # headers there change with packages, not with the project
 _SYSTEM_FOLDERS = (Path("/usr/include"), Path("/usr/lib"))
@@ -130,6 +130,7 @@ def program_from_variables(env: Any) -> Any:
         kbuild=kbuild_file,
         allow=[name for name in env.get("allow", "").split(",") if name],
         **{key: env[key] or None for key in ("kernel", "kdir", "code", "link", "mitigations")},
+        debug=env.get("debug", "") == "1",
         **{key: shlex.split(env[key]) for key in ("kcflags", "cflags", "ldflags")},
     )
 
@@ -316,9 +317,11 @@ def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[A
     files = build.Kmod.files(plan.folder, "kmod", request.link)
 
     def generate() -> None:
-        build.generate(joined, files, plan.name, plan.target, request.link, request.allow)
+        how = (request.link, request.allow, request.debug_file)
+        build.generate(joined, files, plan.name, plan.target, *how)
 
     made = [files.assembly, files.binary, files.kernel, files.description]
+    made += [request.debug_file] if request.debug_file else []
     what = [[plan.name, plan.target.release, request.link, *request.allow]]
     nodes = _node(plan, made, joined_node, "GATES", what, generate)
     for source in _PACKING:
@@ -369,7 +372,7 @@ def kbridge_program(
 ) -> Any:
     """env.KBridgeProgram(TARGET, app=[...], kmod=[...]): an executable, or with shared=True a
     library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags, kbuild,
-    mitigations, allow.
+    mitigations, allow, debug.
     """
     output = Path(str(env.File(target)))
     for one in (*app, *kmod):

@@ -16,7 +16,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kbridge import gates, imports, kcompile, libkernel, link, log, pack, paths, proc, runtime
+from kbridge import (
+    debug_info,
+    gates,
+    imports,
+    kcompile,
+    libkernel,
+    link,
+    log,
+    pack,
+    paths,
+    proc,
+    runtime,
+)
 from kbridge.errors import CommandError, KbridgeError, UsageError
 from kbridge.kcompile import Source
 from kbridge.kernels import kbuild, kbuild_file
@@ -53,6 +65,13 @@ class BuildRequest:
     allow: Sequence[str] = ()
     kernel: str | None = None
     kdir: str | None = None
+    debug: bool = False
+
+    @property
+    def debug_file(self) -> Path | None:
+        """The debug information of the kmod, where it is asked for."""
+        name = self.output.name + debug_info.SUFFIX
+        return self.output.with_name(name) if self.debug else None
 
 
 @dataclass(frozen=True)
@@ -205,8 +224,9 @@ def generate(
     target: KernelTarget,
     mode: str,
     allow: Sequence[str] = (),
+    debug: Path | None = None,
 ) -> None:
-    """From the joined kmod object: image, gates, and what binds its kernel names."""
+    """From the joined kmod object: image, gates, what binds its kernel names, debug file."""
     image = pack.pack(joined, name, allow=allow)
     table = kernel_symbols(target)
     if not image.functions:
@@ -238,6 +258,8 @@ def generate(
         "image_size": image.end,
     }
     paths.write_atomically(files.description, json.dumps(description, indent=1) + "\n")
+    if debug:
+        debug_info.write(joined, image, debug)
 
 
 def stems(sources: Sequence[Path]) -> list[str]:
@@ -399,11 +421,14 @@ def build(request: BuildRequest) -> Path:
             run = _Run(request, flags, folder, sources)
             joined = run.joined()
             files = Kmod.files(folder, "kmod", request.link)
-            generate(joined, files, name, target, request.link, request.allow)
+            debug = folder / debug_info.SUFFIX if request.debug else None
+            generate(joined, files, name, target, request.link, request.allow, debug)
             proc.run(gates.assemble_command(files.assembly, files.object))
             made = map(run.app_object, request.app, stems(request.app))
             app = dict(zip(made, map(str, request.app), strict=True))
             linked = run.link(files, app)
+            if debug and request.debug_file:
+                paths.write_atomically(request.debug_file, debug.read_bytes())
             _install(linked, reserved, request.output)
     finally:
         reserved.unlink(missing_ok=True)

@@ -43,7 +43,8 @@ class RunRequest:
     """`memory` in MiB, `timeout` in seconds, `files` as HOST:GUEST, `modules` by their names.
 
     `append`: more words for the kernel's command line.  `fresh`: boot anew (always so for now,
-    except that it also keeps the program off this machine's own kernel).
+    except that it also keeps the program off this machine's own kernel).  `gdb`: a TCP port of
+    this machine, at which gdb can attach to the guest.
     """
 
     program: str
@@ -56,6 +57,7 @@ class RunRequest:
     append: str = ""
     files: Sequence[str] = field(default_factory=list)
     modules: Sequence[str] = field(default_factory=list)
+    gdb: int | None = None
     fresh: bool = False
     verbose: bool = False
     dry_run: bool = False
@@ -151,6 +153,7 @@ def _machine(request: RunRequest, kernel: Path, initrd: Path) -> qemu.Machine:
         cpus=request.cpus,
         memory=request.memory,
         append=request.append,
+        gdb=request.gdb,
         verbose=request.verbose,
     )
 
@@ -315,6 +318,8 @@ def _check(request: RunRequest) -> None:
         )
     if request.timeout is not None and request.timeout <= 0:
         raise KbridgeError("--timeout is more than 0", hint="leave it out for no limit")
+    if request.gdb is not None and not 0 < request.gdb < 1 << 16:
+        raise KbridgeError(f"--gdb {request.gdb}: not a TCP port", hint="take one up to 65535")
 
 
 def _run(request: RunRequest) -> int:
@@ -322,7 +327,8 @@ def _run(request: RunRequest) -> int:
     program = examine(request.program)
     release = _release(request, program)
     build_id = program.note.build_id if program.note else None
-    for_machine = request.fresh or request.files or request.append or request.modules
+    wishes = (request.fresh, request.files, request.append, request.modules, request.gdb)
+    for_machine = any(wishes)
     if not for_machine and native.possible(release, build_id):
         if not request.dry_run:
             return _run_here(request, program)

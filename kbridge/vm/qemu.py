@@ -45,13 +45,17 @@ _KERNEL_WORDS = (
 
 @dataclass(frozen=True)
 class Machine:
-    """What the machine is made of.  `memory` in MiB; `append` goes to the kernel as it is."""
+    """What the machine is made of.  `memory` in MiB; `append` goes to the kernel as it is.
+
+    `gdb` is a TCP port of this machine on which gdb can attach.
+    """
 
     kernel: Path
     initramfs: Path
     cpus: int = 2
     memory: int = 512
     append: str = ""
+    gdb: int | None = None
     verbose: bool = False
 
 
@@ -137,6 +141,8 @@ def kvm_works() -> bool:
 
 def kernel_command_line(machine: Machine) -> str:
     words = [*_KERNEL_WORDS, "loglevel=7" if machine.verbose else "quiet", machine.append]
+    if machine.gdb:
+        words.append("no_hash_pointers")  # kelevate tells where it places an image
     return " ".join(filter(None, words))
 
 
@@ -168,4 +174,5 @@ def command(machine: Machine, wires: Wires, *, kvm: bool) -> list[str]:
         *("-device", "virtio-serial-pci,max_ports=2"),
         *("-device", f"virtserialport,chardev=channel,name={PORT}"),
     ]
-    return list(argv)
+    gdb = ["-gdb", f"tcp:127.0.0.1:{machine.gdb}"] if machine.gdb else []
+    return [*argv, *gdb]

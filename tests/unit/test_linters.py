@@ -28,6 +28,7 @@ LAYERS = {
     "verbs": ("build", "verbs"),
     "domain": (
         "callbacks",
+        "debug_info",
         "kcompile",
         "gates",
         "imports",

@@ -35,6 +35,7 @@ def test_scons_variables_are_those_promised() -> None:
         "ldflags",
         "kernel",
         "kdir",
+        "debug",
         "kbuild",
         "mitigations",
         "allow",

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kbridge build -g and scons debug=1: gdb reads what they write."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Kbridge
+
+from kbridge import options
+from kbridge.kernels.target import KernelTarget
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "samples/cr3/cr3.c"
+KMOD = APP.with_name("cr3_kmod.c")
+
+
+def shows_the_source(file: Path) -> None:
+    words = ["-ex", "info line cr3", "-ex", "disassemble /s cr3"]
+    said = subprocess.run(
+        ["gdb", "-nx", "-batch", *words, file],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=file.parent,
+    ).stdout
+    assert re.match(r'Line \d+ of ".*cr3_kmod\.c" starts at address 0x\w+ <cr3>', said), said
+    # the instruction beside its line
+    assert re.search(r"\n(\d+)\t\tasm volatile\(.*\n +0x\w+ <\+\d+>:\tmov +%cr3,", said), said
+
+
+@pytest.mark.parametrize("code", options.CODE_MODELS)
+def test_kbridge_build(
+    kbridge: Kbridge, kernels: list[KernelTarget], tmp_path: Path, code: str
+) -> None:
+    for kernel in kernels:
+        out = tmp_path / kernel.release
+        words = ["build", APP, "--kmod", KMOD, "--kernel", kernel.release, "--code", code]
+        done = kbridge(*words, "-g", "-o", out)
+        assert done.returncode == 0, done.stderr
+        shows_the_source(tmp_path / f"{kernel.release}.kmod.debug")
+
+
+def test_scons(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "SCons", "-Q", "-C", ROOT, f"out={tmp_path}"]
+    command += [f"app={APP}", f"kmod={KMOD}"]
+
+    def scons(*words: str) -> str:
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    file = tmp_path / "cr3.kmod.debug"
+    scons()
+    assert not file.exists()
+    assert "LD" not in scons("debug=1").replace("KLD", "")  # the program is as it was
+    shows_the_source(file)
+    assert "up to date" in scons("debug=1")
+    file.unlink()
+    scons("debug=1")
+    shows_the_source(file)
