@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _BAD = re.compile(
-    r"BUG:|WARNING:|Oops|general protection|Kernel panic|Call Trace|soft lockup|"
+    r"BUG[: ]|WARNING:|Oops|general protection|Kernel panic|Call Trace|soft lockup|"
     r"unable to handle|double fault|refcount_t|use-after-free|W\+X|list_(?:add|del) corruption"
 )
+
+# a mere stack dump, as of sysfs for a name that is taken, has no "end trace"
+_END = re.compile(r"</TASK>|end trace")
 
 
 def complaints(log: Path, expected: Sequence[str] = ()) -> list[str]:
@@ -24,7 +27,7 @@ def complaints(log: Path, expected: Sequence[str] = ()) -> list[str]:
     while index < len(lines):
         if _BAD.search(lines[index]):
             start = index
-            while index + 1 < len(lines) and "end trace" not in lines[index]:
+            while index + 1 < len(lines) and not _END.search(lines[index]):
                 index += 1
             # WARN prints its message a line ahead of "WARNING:"
             block = lines[max(0, start - 3) : index + 1]
