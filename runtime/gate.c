@@ -74,10 +74,15 @@ static int load(struct kb_image *program)
 {
 	struct kelevate_image image = program->image;
 	char args[KELEVATE_MAX_ARGS];
+	int error;
 
 	kb_params(image.name, args, sizeof(args));
 	image.args = (uintptr_t)args;
-	return ioctl(program->fd, KELEVATE_LOAD, &image) < 0 ? errno : 0;
+	error = ioctl(program->fd, KELEVATE_LOAD, &image) < 0 ? errno : 0;
+	if (error == EINVAL && *args)
+		kb_fail(image.name, "cannot load its kernel part: ", strerror(error),
+			"is a value in KBRIDGE_PARAMS wrong? the kernel log (dmesg) says more");
+	return error;
 }
 
 /* The program closed every file: its mapping still knows the instance. */

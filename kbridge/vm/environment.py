@@ -15,6 +15,7 @@ _NAMES = frozenset(
         "COLORTERM",
         "COLUMNS",
         "HOME",
+        "KBRIDGE_PARAMS",  # parameters of kmods
         "LANG",
         "LANGUAGE",
         "LINES",

@@ -10,7 +10,9 @@ from kbridge.vm.environment import filtered, passes
 
 def test_what_a_program_may_need_passes() -> None:
     given = {"PATH": "/bin", "LC_ALL": "C", "KB_X": "1", "TZ": "UTC", "SSH_AUTH_SOCK": "/s"}
+    given |= {"KBRIDGE_PARAMS": "size=1", "KBRIDGE_CACHE": "/c"}
     expected = {"PATH": "/bin", "LC_ALL": "C", "KB_X": "1", "TZ": "UTC", "PWD": "/here"}
+    expected["KBRIDGE_PARAMS"] = "size=1"
     assert filtered(given | {"PWD": "/elsewhere"}, "/here") == expected
 
 

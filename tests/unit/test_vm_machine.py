@@ -65,9 +65,41 @@ def test_the_console(tmp_path: Path) -> None:
     console.take(b"ic - not syncing: sysrq triggered crash\r\n")
     console.close()
     assert console.panic() == "sysrq triggered crash"
-    assert console.fault() == "[ 0.2] Oops: 0000 [#1]"
+    assert console.fault() == "Oops: 0000 [#1]"
     assert console._panicked is not None
     assert b"hello" in (tmp_path / "log").read_bytes()
+
+
+OOPSES = """\
+[ 1.0] BUG: kernel NULL pointer dereference, address: 0000000000000008
+[ 1.0] Oops: 0002 [#1] PREEMPT SMP NOPTI
+[ 1.0] RIP: 0010:first+0x4/0x10 [kb:app]
+[ 1.0] ---[ end trace 0000000000000000 ]---
+[ 2.0] ------------[ cut here ]------------
+[ 2.0] kernel BUG at /src/kmod.c:7!
+[ 2.0] invalid opcode: 0000 [#2] PREEMPT SMP NOPTI
+[ 2.0] RIP: 0010:second+0xe/0x10 [kb:app]
+[ 2.0] RIP: 0033:0x7f1a99cd5740
+[ 2.0] ---[ end trace 0000000000000000 ]---
+[ 3.0] app[99]: kb:app freed
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        (OOPSES, "kernel BUG at /src/kmod.c:7! in second+0xe/0x10 [kb:app]"),
+        (OOPSES[: OOPSES.index("[ 2.0]")], "BUG: kernel NULL pointer dereference, address: "
+         "0000000000000008 in first+0x4/0x10 [kb:app]"),
+        ("[ 1.0] divide error: 0000 [#1] PREEMPT SMP\n[ 1.0] RIP: 0010:f+0x1/0x2\n",
+         "divide error: 0000 [#1] PREEMPT SMP in f+0x1/0x2"),
+        ("[ 1.0] all is well\n", None),
+    ],
+)  # fmt: skip
+def test_the_last_fault_and_its_function(said: str, fault: str | None) -> None:
+    console = Console()
+    console.take(said.encode())
+    assert console.fault() == fault
 
 
 class Guest(threading.Thread):

@@ -6,15 +6,13 @@ Each boot is a new one with KASLR on; programs that do not need a machine of the
 
 from __future__ import annotations
 
-import os
-import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import Kbridge
+from guest_shell import Guest, build, console_log_environment
 from kernel_log import complaints
 
 from kbridge import options
@@ -27,43 +25,6 @@ SAMPLES = ("fd_info", "cr3", "ksys_write")
 CODES = options.CODE_MODELS
 LINKS = options.LINK_MODES
 KERNELS = [kernel.release for kernel in target.installed()] or ["none installed"]
-
-
-@dataclass(frozen=True)
-class Guest:
-    """Many programs in one boot: a shell of busybox runs them in turn."""
-
-    kbridge: Kbridge
-    folder: Path
-    release: str
-
-    def run(self, commands: dict[str, Path], log: Path) -> dict[str, str]:
-        """What each command line printed, with its status in the last line."""
-        lines = [
-            f"echo '== {line}'; cd {shlex.quote(str(path.parent))}; ./{line}; echo \"status $?\""
-            for line, path in commands.items()
-        ]
-        files = ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"]
-        files += sorted({str(path) for path in commands.values()})
-        share = [word for file in files for word in ("--file", f"{file}:{file}")]
-        words = ["run", "--kernel", self.release, "--timeout", "240", *share]
-        script = "; ".join(lines)
-        done = self.kbridge(
-            *words, "/bin/busybox", "sh", "-c", script, env=console_log_environment(log)
-        )
-        assert done.returncode == 0, done.stderr
-        parts = done.stdout.split("== ")[1:]
-        return {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
-
-
-def console_log_environment(log: Path) -> dict[str, str]:
-    return {**os.environ, "KBRIDGE_CONSOLE_LOG": str(log)}
-
-
-def build(kbridge: Kbridge, app: Path, kmod: Path, out: Path, release: str, *how: str) -> Path:
-    done = kbridge("build", app, "--kmod", kmod, "-o", out, "--kernel", release, *how)
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 @pytest.mark.parametrize("release", KERNELS)
@@ -81,7 +42,7 @@ def test_every_code_model_and_link_mode(kbridge: Kbridge, tmp_path: Path, releas
                 how = ["--code", code, "--link", link]
                 programs[line] = build(kbridge, app, kmod, tmp_path / line, release, *how)
     log = tmp_path / "console"
-    said = Guest(kbridge, tmp_path, release).run(programs, log)
+    said = Guest(kbridge, release).run(programs, log)
     assert set(said) == set(programs)
     for line, text in said.items():
         assert text.rstrip().endswith("status 0"), f"{line}:\n{text}"
@@ -106,7 +67,7 @@ def test_faults_and_privileges(kbridge: Kbridge, tmp_path: Path, release: str) -
     program = build(kbridge, SPINE, kmod, tmp_path / "spine", release)
     log = tmp_path / "console"
     lines = ["spine oops", "spine killed", "spine privileges", "spine", "spine disabled"]
-    said = Guest(kbridge, tmp_path, release).run(dict.fromkeys(lines, program), log)
+    said = Guest(kbridge, release).run(dict.fromkeys(lines, program), log)
     assert said["spine oops"].rstrip().endswith("status 137")
     for line in lines[1:]:
         assert said[line].rstrip().endswith("status 0"), said[line]
