@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         elif verb.name == "run":
             sub.add_argument("program", metavar="PROG", help="a program of this machine")
             sub.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its words")
+        elif verb.name == "inspect":
+            sub.add_argument("inspected", type=Path, metavar="FILE", help="an ELF file")
     return parser
 
 
@@ -166,11 +168,20 @@ def _kelevate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _inspect(args: argparse.Namespace) -> int:
+    from kbridge.verbs import inspect
+
+    request = inspect.InspectRequest(args.inspected, args.kernel, args.kdir, args.json)
+    sys.stdout.write(inspect.inspect(request))
+    return 0
+
+
 _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
     "run": _run,
     "gen-libkernel": _gen_libkernel,
     "kelevate": _kelevate,
+    "inspect": _inspect,
 }
 
 

@@ -71,9 +71,14 @@ VERBS = (
         "build the kelevate module for a kernel and print its path",
         'insmod "$(kbridge kelevate)"',
     ),
+    Verb(
+        "inspect",
+        "say what a program, object or module needs of the kernel, and does to it",
+        "kbridge inspect build/myapp",
+    ),
 )
 
-_TARGETED = ("build", "run", "gen-libkernel", "kelevate")
+_TARGETED = ("build", "run", "gen-libkernel", "kelevate", "inspect")
 
 OPTIONS = (
     Option("app", "app sources (user headers)", variable="app", kind="list"),
@@ -152,7 +157,7 @@ OPTIONS = (
     Option(
         "kdir",
         "kernel header folder, as for make -C (default: $KDIR)",
-        ("build", "gen-libkernel", "kelevate"),
+        ("build", "gen-libkernel", "kelevate", "inspect"),
         ("--kdir",),
         "kdir",
         "DIR",
@@ -214,6 +219,7 @@ OPTIONS = (
     Option(
         "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
     ),
+    Option("json", "print one JSON object instead of text", ("inspect",), ("--json",), kind="flag"),
     Option(
         "verbose",
         "print every command that is run, and (run) the kernel's messages",

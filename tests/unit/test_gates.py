@@ -121,7 +121,7 @@ def test_the_note_names_the_kernel(tmp_path: Path) -> None:
     assert kernel == f"6.1\0{'ab' * 20}\0".encode()
     known = [place.decode().split() for place in places.split(b"\0")[:-1]]
     names = {name: (kind, int(size, 16)) for kind, _, size, name in known}
-    assert {".text", ".data", "-"} - set(names) == {"-"}
+    assert {".text", ".data"} <= set(names)
     assert {kind for kind, _ in names.values()} <= {"i", "-"}
     assert names[".data"] == ("i", 8)
 

@@ -32,6 +32,7 @@ LAYERS = {
         "kcompile",
         "gates",
         "imports",
+        "inspect",
         "kelevate",
         "kernels",
         "libkernel",
@@ -48,7 +49,7 @@ LAYERS = {
 }
 
 # Imports that cost so much that only the verbs which use them may have them.
-HEAVY = ("elftools", "lief", "numpy")
+HEAVY = ("capstone", "elftools", "lief", "numpy")
 
 # No file names the server that packages come from, nor a folder of one developer's machine.
 REGISTRY = re.compile(
