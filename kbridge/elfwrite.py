@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _PAGE = 4096
 _HEADER_SIZE, _SEGMENT_SIZE, _SECTION_SIZE, _SYMBOL_SIZE = 64, 56, 64, 24
 _SEGMENTS = 5
-_DYNAMIC_SIZE = 10 * 16  # the entries of `_dynamic`
-_KERNEL_SECTION = 8  # the number of .kernel among the sections of `shared_object`
+_DYNAMIC_SIZE = 10 * 16  # the entries of `_dynamic`, at most
+_KERNEL_SECTION = 7  # the number of .kernel among the sections of `shared_object`
 
 _ET_DYN, _EM_X86_64 = 3, 62
 _PT_LOAD, _PT_DYNAMIC, _PT_NOTE, _PT_GNU_STACK = 1, 2, 4, 0x6474E551
@@ -200,9 +200,10 @@ def _place(sections: Sequence[_Section], start: int) -> int:
 
 
 def _dynamic(by_name: dict[str, _Section], soname_at: int) -> bytes:
+    hash_ = by_name.get(".gnu.hash")
     entries = (
         (_DT_SONAME, soname_at),
-        (_DT_GNU_HASH, by_name[".gnu.hash"].offset),
+        *([(_DT_GNU_HASH, hash_.offset)] if hash_ else []),
         (_DT_STRTAB, by_name[".dynstr"].offset),
         (_DT_SYMTAB, by_name[".dynsym"].offset),
         (_DT_STRSZ, len(by_name[".dynstr"].content)),
@@ -212,7 +213,7 @@ def _dynamic(by_name: dict[str, _Section], soname_at: int) -> bytes:
         (_DT_VERDEFNUM, 2),
         (0, 0),
     )
-    return b"".join(struct.pack("<QQ", *entry) for entry in entries)
+    return b"".join(struct.pack("<QQ", *entry) for entry in entries).ljust(_DYNAMIC_SIZE, b"\0")
 
 
 def _segment(type: int, flags: int, offset: int, size: int, *, align: int, more: int = 0) -> bytes:
@@ -279,12 +280,15 @@ def shared_object(
 
     With `absolute` they have their values, in SHN_ABS: for ld.so.  Without, they are protected
     symbols in the section .kernel, which has no content, so that a link cannot copy their
-    values nor bind them any other way than through ld.so: for ld.  The same input gives the
-    same bytes.
+    values nor bind them any other way than through ld.so: for ld, which needs no hash table.
+    The same input gives the same bytes.
     """
     strings = _Strings()
-    hashes, order = _gnu_hash_section(_gnu_hashes([one.name for one in exports]))
-    ordered = [exports[i] for i in order]
+    ordered, tables = list(exports), []
+    if absolute:
+        hashes, order = _gnu_hash_section(_gnu_hashes([one.name for one in exports]))
+        ordered = [exports[i] for i in order]
+        tables = [_Section(".gnu.hash", _SHT_GNU_HASH, hashes, link=".dynsym")]
     names = _symbol_names(ordered, strings)
     soname_at = strings.add(soname)
     definitions = _version_definitions(soname_at, soname, version, strings)
@@ -295,7 +299,7 @@ def shared_object(
     dynsym.link, dynsym.info, dynsym.entry = ".dynstr", 1, _SYMBOL_SIZE
     read_only = [
         _Section(".note.kbridge", _SHT_NOTE, note, align=4),
-        _Section(".gnu.hash", _SHT_GNU_HASH, hashes, link=".dynsym"),
+        *tables,
         dynsym,
         _Section(".dynstr", _SHT_STRTAB, bytes(strings.content), align=1),
         _Section(".gnu.version", _SHT_GNU_VERSYM, bytes(2) + versions, link=".dynsym", entry=2),

@@ -107,8 +107,13 @@ def _layout(image: Image, binding: Binding) -> tuple[bytes, Parts]:
     return bytes(binary + places), Parts(Part("image", 0, image.end), info, map_)
 
 
+def _quoted(path: Path) -> str:
+    """As a string of GNU as."""
+    return str(path).replace("\\", "\\\\").replace('"', '\\"')
+
+
 def write(image: Image, name: str, binding: Binding, output: Path) -> None:
-    """Write `output` (assembly) and `output`.bin beside it, which it includes by its plain name.
+    """Write `output` (assembly) and `output`.bin beside it, which it includes.
 
     `name` is a C identifier; it is what the kernel log calls the image.
     """
@@ -123,7 +128,7 @@ def write(image: Image, name: str, binding: Binding, output: Path) -> None:
     included = output.with_name(output.name + ".bin")
     text = environment.get_template("gates.S.j2").render(
         name=name[: _NAME_SIZE - 1],
-        binary=included.name,
+        binary=_quoted(included.absolute()),
         parts=parts,
         release=binding.release,
         build_id=binding.build_id,
@@ -156,4 +161,4 @@ def write(image: Image, name: str, binding: Binding, output: Path) -> None:
 
 def assemble_command(assembly: Path, output: Path) -> list[str]:
     """The command that assembles what write() wrote."""
-    return ["as", "-I", str(assembly.parent), "-o", str(output), str(assembly)]
+    return ["as", "-o", str(output), str(assembly)]

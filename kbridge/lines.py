@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Source lines of places in a relocatable object, for error messages.
 
-Slow (0.1 s and more), so it is asked only when there is something to complain about.
+Slow, so it is asked only when there is something to complain about.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from elftools.elf.elffile import ELFFile
 
+from kbridge import dwarf
 from kbridge import elf as reader
 
 _R_X86_64_64 = 1
@@ -24,11 +25,11 @@ class SourceLines:
     def __init__(self, elf: ELFFile, name: str) -> None:
         self.name = name
         self._rows: dict[int, list[tuple[int, str, int]]] = {}
-        if elf.has_dwarf_info():
+        debug = dwarf.information(elf)
+        if debug is not None:
             sections = _sequence_sections(elf)
-            dwarf = elf.get_dwarf_info(relocate_dwarf_sections=True)
-            for unit in dwarf.iter_CUs():
-                program = dwarf.line_program_for_CU(unit)
+            for unit in debug.iter_CUs():
+                program = debug.line_program_for_CU(unit)
                 if program is not None:
                     self._read(program, sections)
         for rows in self._rows.values():
@@ -49,7 +50,7 @@ class SourceLines:
             self._rows.setdefault(section, []).append((state.address, file, state.line))
 
     def at(self, section: int, offset: int) -> str:
-        """'file.c:12' for a byte offset into a section, else the object's name."""
+        """'file.c:12' for a byte offset into a section of code, else the object's name."""
         best = None
         for row in self._rows.get(section, []):
             if row[0] > offset:

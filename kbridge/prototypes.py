@@ -15,6 +15,8 @@ from typing import Any
 
 from elftools.elf.elffile import ELFFile
 
+from kbridge import dwarf
+
 _REGISTERS = 6
 _TRANSPARENT = {
     "DW_TAG_typedef",
@@ -52,10 +54,11 @@ def read(elf: ELFFile, names: Collection[str]) -> dict[str, Prototype]:
 
     A name that the debug information does not describe (assembly, say) is not in the result.
     """
-    if not elf.has_dwarf_info():
+    debug = dwarf.information(elf)
+    if debug is None:
         return {}
     found: dict[str, Prototype] = {}
-    for unit in elf.get_dwarf_info().iter_CUs():
+    for unit in debug.iter_CUs():
         top = unit.get_top_DIE()
         for die in top.iter_children():
             # a static function of another source may have the same name

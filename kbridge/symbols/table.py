@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from kbridge.errors import KbridgeError
 
@@ -37,6 +37,13 @@ class Symbol(NamedTuple):
     def is_function(self) -> bool:
         """Whether the symbol is text; weak symbols (w, W) are, weak objects are v and V."""
         return self.type in _FUNCTION_TYPES
+
+
+@runtime_checkable
+class Named(Protocol):
+    """Symbols that can be asked for by name, faster than by looking at all of them."""
+
+    def named(self, name: str) -> list[Symbol]: ...
 
 
 class UnknownSymbol(KbridgeError):  # noqa: N818, named for what it reports
@@ -112,7 +119,12 @@ class SymbolTable:
 
     def find(self, name: str) -> list[Symbol]:
         """Every definition with that name; none is an empty list."""
-        return list(self._by_name.get(name, ()))
+        if not isinstance(self.symbols, Named):
+            return list(self._by_name.get(name, ()))
+        found = self.symbols.named(name)
+        if not found and name in LINKER_ALIASES:
+            found = [one._replace(name=name) for one in self.symbols.named(LINKER_ALIASES[name])]
+        return found
 
     def resolve(self, name: str) -> Symbol:
         """The one symbol that `name` means.
@@ -120,7 +132,7 @@ class SymbolTable:
         Of several definitions the only global one is taken; see `_choose`.
         Raises UnknownSymbol with near matches, AmbiguousSymbol with the candidates.
         """
-        candidates = self._by_name.get(name)
+        candidates = self.find(name)
         if not candidates:
             raise UnknownSymbol(name, self.near(name), self.release)
         chosen = _choose(candidates)

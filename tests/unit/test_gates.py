@@ -90,6 +90,16 @@ def test_links_and_reads_back(tmp_path: Path, mode: str, shared: bool) -> None:
     Linked(tmp_path, mode, shared).verify()
 
 
+def test_no_file_of_the_working_folder_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / 'a "quoted" \\ name'
+    folder.mkdir()
+    (tmp_path / "kmod.kb.S.bin").write_bytes(bytes(1 << 20))
+    monkeypatch.chdir(tmp_path)
+    Linked(folder).verify()
+
+
 def test_the_image_has_pages_of_its_own(tmp_path: Path) -> None:
     made = Linked(tmp_path)
     with made.output.open("rb") as stream:

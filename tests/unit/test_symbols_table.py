@@ -109,6 +109,17 @@ def test_store_round_trip(rows: list[Symbol]) -> None:
     assert store.load(store.dump(kernel)) == kernel
 
 
+@given(symbols, st.sampled_from(["x", "zz", "const_pcpu_hot", "pcpu_hot", "\u00e9"]))
+def test_stored_tables_find_the_same(rows: list[Symbol], other: str) -> None:
+    rows = [*rows, *rows[:3], Symbol(8, "A", "pcpu_hot")]
+    kernel = table(*rows)
+    stored = store.load(store.dump(kernel))
+    assert stored is not None
+    for name in {one.name for one in rows} | {other}:
+        assert stored.find(name) == kernel.find(name)
+    assert list(stored.symbols[1:-1]) == list(kernel.symbols[1:-1])
+
+
 @given(symbols, st.integers(0), st.integers(0, 255))
 def test_damaged_store_is_no_table(rows: list[Symbol], place: int, value: int) -> None:
     data = bytearray(store.dump(table(*rows)))
