@@ -7,6 +7,7 @@ that there is no kernel code in it, any other x86-64 ELF file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,7 @@ def _relocatable(elf: Any, name: str) -> _Subject:
         kind="module" if is_module else "object",
         view=found.view,
         bound=Bound(
-            release=vermagic.partition(" ")[0],
+            release=_release(vermagic.partition(" ")[0]),
             vermagic=vermagic,
             modules=[one for one in depends.split(",") if one],
             parameters=sorted(
@@ -150,10 +151,15 @@ def _relocatable(elf: Any, name: str) -> _Subject:
     )
 
 
+def _release(text: str) -> str:
+    """The text if it can be a kernel release; it becomes part of paths."""
+    return text if re.fullmatch(r"\d[\w.+~-]{1,63}", text, re.ASCII) else ""
+
+
 def _read(elf: Any, path: Path) -> _Subject:
     words = program.notes(elf)
     release, build_id = [*words.get(program.NOTE_KERNEL, []), "", ""][:2]
-    bound = Bound(release, build_id, modules=sorted(words.get(program.NOTE_MODULES, [])))
+    bound = Bound(_release(release), build_id, modules=sorted(words.get(program.NOTE_MODULES, [])))
     if program.has_image(elf) and elf["e_type"] == "ET_REL":
         raise KbridgeError(
             "the image of a kmod, not linked yet",
