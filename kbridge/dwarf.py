@@ -15,7 +15,6 @@ from elftools.elf.elffile import ELFFile
 
 from kbridge import elf as reader
 
-_SECTIONS = ("info", "line", "aranges", "str_offsets", "addr", "rnglists", "loclists", "frame")
 _RELA = struct.Struct("<QQq")
 # R_X86_64_64, _32 and _32S: how a value is written, and what of it
 _FORMS = {1: ("<Q", (1 << 64) - 1), 10: ("<I", (1 << 32) - 1), 11: ("<I", (1 << 32) - 1)}
@@ -27,10 +26,11 @@ def information(elf: ELFFile) -> Any:
         return None
     found = elf.get_dwarf_info(relocate_dwarf_sections=False)
     values = _values(elf)
-    for name in _SECTIONS:
-        section = getattr(found, f"debug_{name}_sec", None)
-        relocations = reader.section(elf, f".rela.debug_{name}")
-        if section is not None and relocations is not None:
+    for name, section in vars(found).items():
+        if not name.startswith("debug_") or section is None:
+            continue
+        relocations = reader.section(elf, f".rela.{name.removesuffix('_sec')}")
+        if relocations is not None:
             _apply(section.stream.getbuffer(), relocations.data(), values)
     return found
 
