@@ -29,7 +29,7 @@ from kbridge.inspect import (
 from kbridge.inspect import kernel as kernels
 from kbridge.inspect.report import Bound, Gate, Image, Instruction, Report, Site
 from kbridge.inspect.symbols import Needed
-from kbridge.inspect.view import View
+from kbridge.inspect.view import PADDING, View
 
 __all__ = ["Report", "inspect"]
 
@@ -58,7 +58,7 @@ def _linked(elf: Any, bound: Bound, places: list[str]) -> _Subject:
         name=found.name,
         **found.sizes,
         code=_code_size(found.view),
-        functions=_count_functions(found.view),
+        functions=found.view.count_functions(),
         records=found.records,
         module_init=found.init is not None,
         module_exit=found.exit is not None,
@@ -75,10 +75,6 @@ def _linked(elf: Any, bound: Bound, places: list[str]) -> _Subject:
     )
 
 
-def _count_functions(view: View) -> int:
-    return len({one.start for one in view.functions if not one.name.startswith("__pfx_")})
-
-
 def _code_size(view: View) -> int:
     return sum(region.size for region in view.regions if region.executable)
 
@@ -88,7 +84,7 @@ def _gates(elf: Any, found: objects.Relocatable) -> list[Gate]:
     names = {
         one.name
         for one in found.view.functions
-        if one.external and not one.name.startswith(("__pfx_", "__cfi_", "cleanup_module"))
+        if one.external and not one.name.startswith((*PADDING, "cleanup_module"))
     }
     known = prototypes.read(elf, names)
     gates = []
@@ -125,7 +121,7 @@ def _relocatable(elf: Any, name: str) -> _Subject:
         name=information.get("name", "") if is_module else "",
         **found.sizes,
         code=_code_size(found.view),
-        functions=_count_functions(found.view),
+        functions=found.view.count_functions(),
         records=len(found.view.references),
         module_init="init_module" in defined,
         module_exit="cleanup_module" in defined,

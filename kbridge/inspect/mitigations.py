@@ -23,7 +23,6 @@ RETURN_THUNK = "__x86_return_thunk"
 _STACK_CHECK = "__stack_chk_fail"
 _INT3 = b"\xcc"
 _ENDBR = b"\xf3\x0f\x1e\xfa"
-_PREFIXES = ("__pfx_", "__cfi_")  # padding before a function, with a symbol of its own
 
 # Newest name first.
 _SETTINGS = {
@@ -153,7 +152,7 @@ def _ibt(code: _Code) -> Mitigation:
     functions = {
         function.start: function.name
         for function in reversed(code.view.functions)
-        if function.start in wanted and not function.name.startswith(_PREFIXES)
+        if function.start in wanted and not function.name.startswith(views.PADDING)
     }
     naked = [start for start in functions if code.view.read(start, 4) != _ENDBR]
     done, total = len(functions) - len(naked), len(functions)

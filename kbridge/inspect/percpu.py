@@ -6,6 +6,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable
 
+from kbridge.inspect import tables
 from kbridge.inspect import view as views
 from kbridge.inspect.code import Facts
 from kbridge.inspect.report import KernelSymbol, PerCpu
@@ -30,6 +31,7 @@ def _own_name(view: View, facts: Facts, reference: Reference) -> str:
 def find(view: View, facts: Facts, symbols: Iterable[KernelSymbol]) -> list[PerCpu]:
     """By name, the file's own first; a use in data is shown by its section."""
     kernels = {symbol.name for symbol in symbols if symbol.type == "per-CPU"}
+    replaced = tables.alternatives(view) or []
     users: dict[tuple[bool, str], set[str]] = {}
     for reference in view.references:
         if reference.kind == views.PERCPU:
@@ -38,8 +40,8 @@ def find(view: View, facts: Facts, symbols: Iterable[KernelSymbol]) -> list[PerC
             key = (False, reference.name)
         else:
             continue
-        where = view.where(reference.at)[0]
-        users.setdefault(key, set()).add(where or "(data)")
+        at = next((one.at for one in replaced if one.holds(reference.at)), reference.at)
+        users.setdefault(key, set()).add(view.where(at)[0] or "(data)")
     for variable in view.variables:
         users.setdefault((True, variable.name), set())
     return [

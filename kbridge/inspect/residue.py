@@ -94,8 +94,9 @@ _LEFT_OUT = {
     "___ksymtab": "nothing links to a kmod",
 }
 _PLACED = {
-    ".init.": "called as module_init(); never freed",
-    ".exit.": "called as module_exit()",
+    ".init.text": "module_init() and what it calls; never freed",
+    ".init.": "never freed",
+    ".exit.text": "module_exit() and what it calls",
     ".data..percpu": "an area in the kernel's reserved per-CPU chunk",
     ".static_call": "code like any other",
     ".altinstr_": "copied over the originals by apply_alternatives()",
@@ -167,7 +168,7 @@ def find(view: View, kind: str, percpu: int) -> list[Residue]:
         size = tables.entry_size(view, region)
         entries = region.size // size if size else None
         if entries is None and region.executable:
-            entries = len(view.function_starts(region)) or None
+            entries = view.count_functions(region) or None
         fate, why = _fate(name, linked) if loader is None else (loader, "")
         rows.append(
             Residue(name, _longest(_WHAT, name) or "other", region.size, entries, fate, why)

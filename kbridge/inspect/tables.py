@@ -24,6 +24,10 @@ class Alternative(NamedTuple):
     replacement: int
     replacement_size: int
 
+    def holds(self, address: int) -> bool:
+        """Whether the address lies in the replacement."""
+        return self.replacement <= address < self.replacement + self.replacement_size
+
 
 def _relative(region: Region, offset: int) -> int:
     (distance,) = struct.unpack_from("<i", region.data, offset)

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+# symbols of the padding before functions: arch/x86/Kconfig, CALL_PADDING; CFI_CLANG
+PADDING = ("__pfx_", "__cfi_")
+
 # what a reference is to
 IMPORT, INSIDE, PERCPU, OTHER = "import", "inside", "per-CPU", "other"
 
@@ -120,6 +123,17 @@ class View:
         first = bisect.bisect_left(self._starts, region.start)
         last = bisect.bisect_left(self._starts, region.end)
         return sorted(set(self._starts[first:last]))
+
+    def count_functions(self, region: Region | None = None) -> int:
+        """How many functions there are (in a region), without padding that has a name."""
+        return len(
+            {
+                one.start
+                for one in self.functions
+                if not one.name.startswith(PADDING)
+                and (region is None or region.start <= one.start < region.end)
+            }
+        )
 
     def references_in(self, start: int, end: int) -> list[Reference]:
         places = self._reference_places

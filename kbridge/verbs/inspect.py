@@ -26,11 +26,12 @@ from kbridge.inspect.report import (
 COLUMNS = 100
 _SITES_SHOWN = 4
 _INSTRUCTIONS_SHOWN = 40
+_USERS_SHOWN = 20
 _LEAST = 24  # columns for the last column of a table
 _KINDS = {
     "program": "program with a kmod",
     "library": "library with a kmod",
-    "object": "object of a kmod",
+    "object": "object, taken for a part of a kmod",
     "module": "kernel module",
     "kernel": "kernel image",
     "other": "no kernel code in it",
@@ -187,7 +188,9 @@ def _symbols(report: Report) -> list[str]:
 def _percpu(variables: Sequence[PerCpu]) -> list[str]:
     lines = []
     for one in variables:
-        users = ", ".join(one.functions) or "no function"
+        more = len(one.functions) - _USERS_SHOWN
+        users = ", ".join(one.functions[:_USERS_SHOWN]) or "no function"
+        users += f" and {more} more" if more > 0 else ""
         lines += [[one.name, "own" if one.own else "kernel's", f"in {users}"]]
     return [f"Per-CPU variables: {len(variables)}", *_table(lines)] if lines else []
 
@@ -221,7 +224,7 @@ def _residue(rows: Sequence[Residue]) -> list[str]:
             "?" if one.entries is None else str(one.entries),
             str(one.bytes),
             one.fate,
-            f"{one.what}: {one.why}" if one.why else one.what,
+            f"{one.what}; {one.why}" if one.why else one.what,
         ]
         for one in rows
     ]

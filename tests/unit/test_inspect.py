@@ -250,6 +250,30 @@ def test_per_cpu_variables(compiled: Compile) -> None:
     }
 
 
+def test_a_use_in_a_replacement_is_the_functions(compiled: Compile) -> None:
+    made = compiled(
+        '.section .data..percpu, "aw"\n.type v, @object\nv: .quad 0\n.size v, 8\n'
+        ".text\n.type f, @function\nf: 1: .nops 9\n2: ret\n.size f, . - f\n"
+        '.section .altinstr_replacement, "ax"\n3: mov %gs:v, %rax\n4:\n'
+        '.section .altinstructions, "a"\n.long 1b - ., 3b - ., 5\n.byte 2b - 1b, 4b - 3b\n',
+        suffix=".S",
+    )
+    assert [(one.name, one.functions) for one in inspect.inspect(made).percpu] == [("v", ["f"])]
+
+
+def test_padding_is_no_function(compiled: Compile) -> None:
+    made = compiled(
+        '.section .init.text, "ax"\n.type __pfx_f, @function\n__pfx_f: .nops 16\n'
+        ".size __pfx_f, 16\n.globl f\n.type f, @function\nf: ret\n.size f, 1\n",
+        suffix=".S",
+    )
+    found = inspect.inspect(made)
+    assert found.image is not None
+    assert found.image.functions == 1
+    assert [(row.section, row.entries) for row in found.residue] == [(".init.text", 1)]
+    assert {one.name: one.total for one in found.mitigations}["IBT"] == 1
+
+
 # -- mitigations --
 
 CALLS = """
@@ -497,7 +521,7 @@ def test_the_command(kbridge: Kbridge, tmp_path: Path, compiled: Compile) -> Non
     done = kbridge("inspect", made, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["kind"] == "object"
-    assert "object of a kmod" in kbridge("inspect", made).stdout
+    assert "object, taken for a part of a kmod" in kbridge("inspect", made).stdout
     for words, status in [
         ((made, "--kernel", "1.2.3"), 2),
         ((tmp_path / "none",), 2),
