@@ -161,6 +161,11 @@ def _read(elf: Any, path: Path) -> _Subject:
             "the image of a kmod, not linked yet",
             hint="inspect the program that it is linked into",
         )
+    if program.NOTE_PLACES in words and not program.has_image(elf):
+        raise KbridgeError(
+            "its section headers were taken away, and with them the place of its kernel image",
+            hint="inspect it before that is done; strip leaves them",
+        )
     if program.has_image(elf):
         return _linked(elf, bound, words.get(program.NOTE_PLACES, []))
     if elf["e_type"] == "ET_REL":

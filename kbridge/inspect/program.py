@@ -71,10 +71,11 @@ class Program:
 def notes(elf: Any) -> dict[int, list[str]]:
     """The strings of kbridge's notes, by the note's number."""
     found: dict[int, list[str]] = {}
-    for section in elf.iter_sections():
-        if section["sh_type"] != "SHT_NOTE" or not hasattr(section, "iter_notes"):
-            continue
-        for note in section.iter_notes():
+    holders = [one for one in elf.iter_sections() if one["sh_type"] == "SHT_NOTE"]
+    if not elf.num_sections():
+        holders = [one for one in elf.iter_segments() if one["p_type"] == "PT_NOTE"]
+    for holder in holders:
+        for note in holder.iter_notes():
             kind = _NOTE_TYPES.get(note["n_type"], note["n_type"])
             if note["n_name"] == "kbridge" and isinstance(kind, int):
                 words = bytes(note["n_descdata"]).split(b"\0")[:-1]

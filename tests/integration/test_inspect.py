@@ -208,6 +208,12 @@ def test_both_kinds_of_kernel_are_tested(kernels: list[KernelTarget]) -> None:
         pytest.param(["--link", "script"], "script", "program", marks=pytest.mark.slow),
         pytest.param(["--shared"], "libkernel", "library", marks=pytest.mark.slow),
         pytest.param(
+            ["--ldflags=-Wl,-z,pack-relative-relocs"],
+            "libkernel",
+            "program",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             ["--ldflags=-s -Wl,-z,relro,-z,now"], "libkernel", "program", marks=pytest.mark.slow
         ),
     ],
@@ -267,6 +273,17 @@ def test_an_assembled_image_is_no_program(
     other.write_bytes(content)
     with pytest.raises(KbridgeError, match="linked by another kbridge"):
         inspect.inspect(other)
+
+
+def test_without_section_headers(
+    built: Builder, kernels: list[KernelTarget], tmp_path: Path
+) -> None:
+    content = bytearray(built(kernels[-1], "--code", "pic").read_bytes())
+    content[0x28:0x30] = bytes(8)  # e_shoff
+    content[0x3C:0x40] = bytes(4)  # e_shnum, e_shstrndx
+    (tmp_path / "bare").write_bytes(content)
+    with pytest.raises(KbridgeError, match="section headers were taken away"):
+        inspect.inspect(tmp_path / "bare")
 
 
 # -- modules of the kernels --
