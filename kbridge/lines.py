@@ -86,7 +86,37 @@ def _sequence_sections(elf: ELFFile) -> Iterator[int]:
             yield section if isinstance(section, int) else -1
 
 
+def _variable_at(elf: ELFFile, section: int, offset: int) -> str | None:
+    symbols = reader.section(elf, ".symtab")
+    for symbol in symbols.iter_symbols() if symbols is not None else ():
+        inside = symbol["st_value"] <= offset < symbol["st_value"] + symbol["st_size"]
+        if symbol["st_shndx"] == section and inside:
+            return str(symbol.name)
+    return None
+
+
+def _declaration(debug: Any, name: str) -> str | None:
+    """'file.c:12' of a variable: data has no line table, only the variable's own entry."""
+    for unit in debug.iter_CUs():
+        program = debug.line_program_for_CU(unit)
+        for die in unit.get_top_DIE().iter_children():
+            known = die.attributes
+            if die.tag != "DW_TAG_variable" or "DW_AT_decl_line" not in known or not program:
+                continue
+            if "DW_AT_name" in known and _text(known["DW_AT_name"].value) == name:
+                index = known["DW_AT_decl_file"].value - (0 if program["version"] >= 5 else 1)
+                return f"{_file_names(program)[index]}:{known['DW_AT_decl_line'].value}"
+    return None
+
+
 def locate(path: Path, section: int, offset: int) -> str:
-    """The source line of a place in the object file `path`."""
+    """The source line of a place in the object file `path`, or the variable that it is in."""
     with path.open("rb") as stream:
-        return SourceLines(ELFFile(stream), path.name).at(section, offset)
+        elf = ELFFile(stream)
+        line = SourceLines(elf, path.name).at(section, offset)
+        name = _variable_at(elf, section, offset)
+        if line != path.name or name is None:
+            return line
+        debug = dwarf.information(elf)
+        place = _declaration(debug, name) if debug is not None else None
+        return f"{place}: in {name}" if place else f"in {name}"

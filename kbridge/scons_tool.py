@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shlex
@@ -181,10 +182,7 @@ class _Plan:
 
 
 class _Stage:
-    """What an SCons action calls: a stage of the library; errors become lines and a status.
-
-    The stage is redone when its commands change (get_contents, which SCons asks for).
-    """
+    """What an SCons action calls: a stage of the library; errors become lines and a status."""
 
     def __init__(
         self, label: str, commands: Sequence[Sequence[str]], work: Callable[[], None]
@@ -204,8 +202,9 @@ class _Stage:
             return 1
         return 0
 
-    def get_contents(self, target: Any, source: Any, env: Any) -> bytes:  # noqa: ARG002
-        return json.dumps([self.label, *self.commands]).encode()
+    def digest(self) -> str:
+        """Changes with the commands."""
+        return hashlib.sha256(json.dumps([self.label, *self.commands]).encode()).hexdigest()
 
     def say(self, target: Any, source: Any, env: Any) -> str:  # noqa: ARG002
         """One word and the target, or with V=1 the commands."""
@@ -230,7 +229,9 @@ def _node(
 ) -> Any:
     stage = _Stage(label, commands, work or (lambda: build.run_all(commands, _environment(plan))))
     how = {"source_scanner": scanner} if scanner else {}
-    action = Action(stage, stage.say)
+    # of a callable object SCons compares the byte code only, and the variables in varlist
+    action = Action(stage, stage.say, varlist=["KBRIDGE_STAGE"])
+    how["KBRIDGE_STAGE"] = stage.digest()
     return plan.env.Command([str(path) for path in outputs], list(sources), action, **how)
 
 

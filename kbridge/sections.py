@@ -30,7 +30,7 @@ TABLES = (
 LEFT_OUT = (
     ".modinfo", "__versions", ".note", ".gnu.linkonce", "__mcount_loc", "__patchable_function",
     ".smp_locks", ".discard", ".eh_frame", "___ksymtab", "__ksymtab", "___kcrctab", "__kcrctab",
-    ".export_symbol", ".ibt_endbr_seal", ".comment", ".BTF", ".kunit_", ".codetag",
+    ".export_symbol", ".ibt_endbr_seal", ".comment", ".BTF.", ".kunit_", ".codetag",
     "_error_injection_whitelist", "_kprobe_blacklist",
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ PLAIN = (
     ".text", ".init", ".exit", ".ref", ".noinstr", ".cpuidle", ".kprobes", ".entry", ".sched",
     ".altinstr_replacement", ".altinstr_aux", ".fixup", ".rodata", ".srodata", ".lrodata",
     ".data", ".sdata", ".ldata", ".bss", ".lbss", ".meminit", ".memexit", ".cold",
-    ".static_call", "__dyndbg",
+    ".static_call", "__dyndbg", ".BTF_ids",
 )  # fmt: skip
 
 # placed, but nobody registers them: what that means is said (once for a family)
@@ -80,7 +80,7 @@ _CONSTRUCTOR = Refusal(
 
 def is_placed(section: str) -> bool:
     """Whether an allocated section goes into the image."""
-    return section in TABLES or not section.startswith(LEFT_OUT)
+    return section in TABLES or not (section == ".BTF" or section.startswith(LEFT_OUT))
 
 
 def refusal(section: str) -> Refusal | None:

@@ -342,6 +342,22 @@ def test_scons_variables(scons: Scons, project: Path) -> None:
     assert scons(sources[1], "shared=1", "name=alone").returncode == 0
 
 
+def test_scons_notices_changed_variables(scons: Scons, project: Path) -> None:
+    sources = (f"app={project / 'app.c'}", f"kmod={project / 'kmod.c'}")
+    assert scons(*sources).returncode == 0
+    for words, stages in [
+        (["kcflags=-DX"], {"KCC"}),
+        (["kcflags=-DX", "cflags=-DY"], {"CC"}),
+        (["kcflags=-DX", "cflags=-DY", "code=kernel"], {"KCC", "KLD", "GATES", "LD"}),
+        (["kcflags=-DX", "cflags=-DY", "code=kernel", "ldflags=-Wl,-z,now"], {"LD"}),
+        (["kcflags=-DX", "cflags=-DY", "code=kernel", "link=script"], {"GATES", "LD"}),
+    ]:
+        done = scons(*sources, *words)
+        assert done.returncode == 0, done.stderr
+        assert stages <= {line.split()[0] for line in done.stdout.splitlines()}
+        assert "is up to date" in scons(*sources, *words).stdout
+
+
 def test_scons_bad_input(scons: Scons, project: Path) -> None:
     sources = (f"app={project / 'app.c'}", f"kmod={project / 'kmod.c'}")
     for words, says in [
