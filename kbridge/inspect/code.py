@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kbridge.inspect import tables
-from kbridge.inspect.view import Reference, Region, View
+from kbridge.inspect.view import Region, View
 
 # Not in capstone 5's group, and privileged all the same: Intel SDM volume 2, AMD APM volume 3.
 _ADDED = {
@@ -103,6 +103,16 @@ class Decoded(NamedTuple):
     @property
     def end(self) -> int:
         return self.address + self.size
+
+    @property
+    def is_branch(self) -> bool:
+        """Whether it is a jump (of any kind) or a call."""
+        return self.mnemonic.rpartition(" ")[2].startswith(("call", "j", "lcall", "ljmp"))
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the operand is an address; capstone writes those below 10 without 0x."""
+        return self.operands[:1].isdigit()
 
 
 class Privileged(NamedTuple):
@@ -195,9 +205,9 @@ class _Scanner:
         if base in ("ret", "retf", "retfq"):
             facts.returns.append(one)
         elif base in _BRANCHES:
-            if not operands.startswith("0x"):
+            if not one.is_direct:
                 facts.indirect.append(one)
-            elif self.watched and int(operands, 16) in self.watched:
+            elif self.watched and ":" not in operands and int(operands, 16) in self.watched:
                 facts.direct.append((one, int(operands, 16)))
         elif base == "lea" and "rip" in operands:
             found = re.search(r"\[rip ?([+-]) ?(0x[0-9a-f]+|\d+)\]", operands)
@@ -252,7 +262,3 @@ def scan(view: View, *, kernel: bool, watched: set[int] | None = None) -> Facts:
             scanner.region(region)
     scanner.facts.privileged.sort()
     return scanner.facts
-
-
-def user_of(facts: Facts, reference: Reference) -> Decoded | None:
-    return facts.users.get(reference.at)

@@ -61,7 +61,7 @@ class _Code:
 
     def _branches(self, at: int) -> bool:
         user = self.facts.users.get(at)
-        return user is not None and user.mnemonic.rpartition(" ")[2][:1] in "cj"
+        return user is not None and user.is_branch
 
     def naked_branches(self) -> list[Decoded]:
         """Indirect jumps and calls that the kernel does not patch."""

@@ -32,9 +32,8 @@ def _called(view: View, facts: Facts) -> set[str]:
         if reference.kind != views.IMPORT:
             continue
         user = facts.users.get(reference.at)
-        jumped = user is not None and user.mnemonic.rpartition(" ")[2][:1] in "cj"
-        direct = user is not None and user.operands.startswith("0x")
-        if reference.type == R_PLT32 or (jumped and direct):
+        called = user is not None and user.is_branch and user.is_direct
+        if reference.type == R_PLT32 or called:
             found.add(reference.name)
     return found
 

@@ -20,7 +20,7 @@ from kbridge.errors import KbridgeError, UsageError
 from kbridge.inspect import program, report
 from kbridge.inspect.kernel import Export, Kernel
 from kbridge.inspect.symbols import Needed, find
-from kbridge.inspect.view import View
+from kbridge.inspect.view import Region, View
 from kbridge.symbols.table import Symbol, SymbolTable
 from kbridge.verbs import inspect as verb
 
@@ -208,6 +208,13 @@ def test_system_calls_are_odd_in_kernel_code_only(tmp_path: Path) -> None:
     assert [one.mnemonic for one in found.privileged] == ["hlt"]
     assert not found.mitigations
     assert not found.residue
+
+
+def test_a_jump_to_the_start_of_an_image_is_direct() -> None:
+    code = bytes.fromhex("90 eb fd ff 20 ff e0")  # nop; jmp 0; jmp *(%rax); jmp *%rax
+    view = View([Region(".text", 0, len(code), True, code)]).finish()
+    found = inspect.code.scan(view, kernel=True)
+    assert [one.address for one in found.indirect] == [3, 5]
 
 
 @pytest.mark.parametrize("entry", ["12", "14"])
