@@ -109,3 +109,8 @@ def test_errors_of_the_system_are_lines(
     err = capsys.readouterr().err
     assert f"{tmp_path / 'x'}: No space left on device" in err
     assert "Traceback" not in err
+
+
+def test_the_documentation_names_every_class_that_is_refused() -> None:
+    text = (Path(__file__).parents[2] / "docs/kmod.md").read_text()
+    assert [name for name in options.REFUSED_CLASSES if f"| `{name}` |" not in text] == []
