@@ -16,10 +16,12 @@ import argparse
 import functools
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 from kbridge import options, paths
 from kbridge.errors import KbridgeError, UsageError
@@ -41,6 +43,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--kbuild", action="store_true", help="also build each by Kbuild, as an external module")
     add("--list", type=Path, default=selection.LIST, metavar="FILE", help="the sources to build")
     add("--all", action="append", metavar="FOLDER", help="all modules there, in place of the list")
+    add("--configured", action="store_true", help="of --all: those that the kernel has as well")
     add("--run", action="store_true", help="run what was built in the virtual machine")
     add("--keep", type=Path, metavar="FOLDER", help="leave the libraries there")
     add("--markdown", type=Path, metavar="FILE", help="also write the tables there")
@@ -60,7 +63,13 @@ def _chosen(wanted: argparse.Namespace, tree: Path, kernel: target.KernelTarget)
     if not wanted.all:
         return selection.read(wanted.list)
     folders = (folder.rstrip("/") for folder in wanted.all)
-    found = (name for folder in folders for name in selection.modules(tree, folder, kernel))
+    only = kernel if wanted.configured else None
+    found = [name for folder in folders for name in selection.modules(tree, folder, only)]
+    if not found:
+        raise UsageError(
+            f"no module of one file in {', '.join(wanted.all)} of {tree.name}",
+            hint="leave --configured out, or name another folder",
+        )
     return list(dict.fromkeys(found))
 
 
@@ -135,7 +144,12 @@ def _run(argv: Sequence[str]) -> None:
         paths.write_atomically(wanted.markdown, report.markdown(surveys, command))
 
 
+def _on_terminate(_number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)  # which also removes the temporary folder
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, _on_terminate)
     try:
         _run(sys.argv[1:])
     except KbridgeError as problem:

@@ -33,8 +33,8 @@ def _configured(target: KernelTarget) -> set[str]:
         raise KbridgeError(f"cannot read {file}: {problem.strerror}") from problem
 
 
-def _single_files(makefile: Path, configured: set[str]) -> Iterator[Path]:
-    """The sources that by themselves are a module which the kernel's configuration has."""
+def _single_files(makefile: Path, configured: set[str] | None) -> Iterator[Path]:
+    """The sources that by themselves are a module; None for `configured`: of any configuration."""
     text = makefile.read_text(errors="replace").replace("\\\n", " ")
     composite = set(_COMPOSITE.findall(text))
     for option, objects in _OBJECTS.findall(text):
@@ -42,19 +42,20 @@ def _single_files(makefile: Path, configured: set[str]) -> Iterator[Path]:
             source = makefile.parent / f"{name.removesuffix('.o')}.c"
             if not name.endswith(".o") or name.removesuffix(".o") in composite:
                 continue
-            if (not option or option in configured) and source.is_file():
+            wanted = configured is None or not option or option in configured
+            if wanted and source.is_file():
                 yield source
 
 
-def modules(tree: Path, folder: str, target: KernelTarget) -> list[str]:
-    """Every module under `folder` that is one file and that the kernel is configured with.
+def modules(tree: Path, folder: str, target: KernelTarget | None = None) -> list[str]:
+    """Every module under `folder` that is one file, and that `target` is configured with.
 
-    Others need symbols that this kernel has not, so that Kbuild refuses them too.
+    Without a target, all: many need symbols that a kernel has not, and Kbuild refuses them too.
     """
     top = tree / folder
     if not top.is_dir():
         raise UsageError(f"{folder}: no such folder in {tree}", hint="e.g. drivers/net/phy")
-    configured = _configured(target)
+    configured = _configured(target) if target else None
     found = {
         str(source.relative_to(tree))
         for name in ("Makefile", "Kbuild")

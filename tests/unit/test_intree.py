@@ -80,8 +80,9 @@ def test_modules_of_a_folder(tmp_path: Path) -> None:
         (folder / f"{name}.c").write_text('MODULE_LICENSE("GPL");\n')
     found = selection.modules(tmp_path, "drivers", KernelTarget(RELEASE, kdir))
     assert found == ["drivers/net/one.c"]
+    assert selection.modules(tmp_path, "drivers") == ["drivers/net/one.c", "drivers/net/other.c"]
     with pytest.raises(UsageError, match="no such folder"):
-        selection.modules(tmp_path, "nowhere", KernelTarget(RELEASE, kdir))
+        selection.modules(tmp_path, "nowhere")
 
 
 def test_the_list_names_c_files_once() -> None:
