@@ -312,7 +312,7 @@ def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[A
     commands = kcompile.join_steps(plan.flags, made_before, joined, plan.kmod.ldflags)
 
     def join() -> None:
-        build.join_kmod(commands, _environment(plan))
+        build.join_kmod(commands, _environment(plan), joined, plan.name)
 
     joined_node = _node(plan, [joined], objects, "KLD", commands, join)
     files = build.Kmod.files(plan.folder, "kmod", request.link)

@@ -273,24 +273,34 @@ def stems(sources: Sequence[Path]) -> list[str]:
     return names
 
 
-def run_all(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
-    """Run a stage's commands; what they warn of is passed on."""
+def run_all(
+    commands: Sequence[Sequence[str]],
+    environment: Mapping[str, str],
+    known_as: tuple[Path, str] | None = None,
+) -> None:
+    """Run a stage's commands; what they warn of is passed on.
+
+    `known_as`: a file of ours, and what of the user's it stands for in such warnings.
+    """
     for command in commands:
         result = proc.run(command, env={**environment, **kcompile.OBJTOOL_ENVIRONMENT})
         if result.stderr.strip():
-            log.passed_on(result.stderr)
+            ours, theirs = known_as or ("\0", "")
+            log.passed_on(result.stderr.replace(str(ours), theirs))
 
 
 def compile_kmod(steps: kcompile.Steps, source: Path, environment: Mapping[str, str]) -> None:
     try:
-        run_all(steps.commands, environment)
+        run_all(steps.commands, environment, (steps.object, str(source)))
     except CommandError as problem:
         raise kcompile.explain(problem, source) from problem
 
 
-def join_kmod(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
+def join_kmod(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str], output: Path, name: str
+) -> None:
     try:
-        run_all(commands, environment)
+        run_all(commands, environment, (output, name))
     except CommandError as problem:
         raise kcompile.explain_join(problem) from problem
 
@@ -360,7 +370,8 @@ class _Run:
         names = stems([source.path for source in self.kmod.sources])
         objects = list(map(self.kmod_object, self.kmod.sources, names))
         output = self.folder / "joined.o"
-        join_kmod(kcompile.join_steps(self.flags, objects, output, self.kmod.ldflags), {})
+        commands = kcompile.join_steps(self.flags, objects, output, self.kmod.ldflags)
+        join_kmod(commands, {}, output, self.kmod.module)
         return output
 
     def app_object(self, source: Path, stem: str) -> Path:

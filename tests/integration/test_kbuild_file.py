@@ -167,6 +167,19 @@ def test_a_path_that_make_cannot_handle(kbridge: Kbridge, driver: Path) -> None:
     assert "make cannot handle ' '" in done.stderr
 
 
+@pytest.mark.parametrize("code", ["pic", "kernel"])
+def test_objtool_speaks_of_the_users_files(
+    kbridge: Kbridge, kernels: list[KernelTarget], tmp_path: Path, code: str
+) -> None:
+    (tmp_path / "k.c").write_text('void f(void);\nvoid f(void) { asm("syscall"); }\n')
+    for kernel in kernels:
+        how = ["--shared", "--kernel", kernel.release, "--code", code, "--allow", "system-call"]
+        done = kbridge("build", *how, "--kmod", "k.c", "-o", "out.so", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (said,) = [line for line in done.stderr.splitlines() if "objtool" in line]
+        assert said.startswith(("k.c: warning: objtool", "out: warning: objtool"))
+
+
 def test_two_kmods_with_a_module_init(kbridge: Kbridge, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.c").write_text(
