@@ -20,9 +20,10 @@ from pathlib import Path
 
 from kbridge import log, paths, proc
 from kbridge.errors import CommandError, KbridgeError
+from kbridge.kernels import compiler
 from kbridge.kernels.target import KernelTarget
 
-_FORMAT = 5  # of the cache entries
+_FORMAT = 6  # of the cache entries
 _MAKE_VARIABLES = ("ARCH", "CROSS_COMPILE", "LLVM")
 _PROBE = {
     "Makefile": "obj-m := kbridge_probe.o\nkbridge_probe-y := one.o two.o three.o\n",
@@ -54,6 +55,7 @@ class KbuildFlags:
     link: list[str]
     objtool: list[str]
     objtool_on_link: bool
+    version: str = ""  # the first line of what the compiler says to --version
 
     @property
     def fingerprint(self) -> str:
@@ -61,9 +63,10 @@ class KbuildFlags:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def make_variables() -> list[str]:
-    """The caller's ARCH, CROSS_COMPILE and LLVM as make arguments."""
-    return [f"{name}={os.environ[name]}" for name in _MAKE_VARIABLES if os.environ.get(name)]
+def make_variables(target: KernelTarget) -> list[str]:
+    """The caller's ARCH, CROSS_COMPILE and LLVM as make arguments, and what clang needs."""
+    given = [f"{name}={os.environ[name]}" for name in _MAKE_VARIABLES if os.environ.get(name)]
+    return [*given, *compiler.make_variables(target)]
 
 
 def dependencies(target: KernelTarget) -> list[Path]:
@@ -94,7 +97,7 @@ def _cache_file(target: KernelTarget) -> Path:
     for file in dependencies(target):
         status = file.stat()
         key.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
-    key.update("\n".join(make_variables()).encode())
+    key.update("\n".join(make_variables(target)).encode())
     return paths.cache("flags") / f"{target.release}-{key.hexdigest()[:16]}.json"
 
 
@@ -124,7 +127,7 @@ def flags(target: KernelTarget) -> KbuildFlags:
 
 def build_module(target: KernelTarget, folder: Path, what: str) -> None:
     """Run the ordinary external-module build in `folder`, whose path Kbuild must accept."""
-    argv = ["make", "-C", str(target.kdir), f"M={folder}", *make_variables(), "modules"]
+    argv = ["make", "-C", str(target.kdir), f"M={folder}", *make_variables(target), "modules"]
     # MAKEFLAGS of a make that runs us would reach into this one
     clean = {"MAKEFLAGS": "", "MAKELEVEL": "", "MFLAGS": ""}
     try:
@@ -135,7 +138,18 @@ def build_module(target: KernelTarget, folder: Path, what: str) -> None:
 
 def _explain(problem: CommandError, target: KernelTarget) -> CommandError:
     text = problem.stderr
-    if "not found" in text and "gcc" in text:
+    clang = compiler.asked_for()
+    unknown = re.search(r"clang.*: error: (unknown|unsupported) .*'(-[^']+)'", text)
+    if clang and re.search(r"not found|llvm-\S+ failed", text):
+        suffix = clang.rpartition("clang")[2]
+        packages = f"clang{suffix} lld{suffix} llvm{suffix}"
+        problem.hint = f"LLVM={os.environ['LLVM']} asks for {clang}: apt-get install {packages}"
+    elif clang and unknown:
+        problem.hint = (
+            f"the kernel's configuration asks for {unknown[2]}, which {clang} does not know: "
+            "a newer clang may, else use the kernel's own compiler: leave LLVM unset"
+        )
+    elif "not found" in text and "gcc" in text:
         words = [word for word in text.replace(":", " ").split() if "gcc-" in word or word == "gcc"]
         package = words[0].rsplit("/", 1)[-1] if words else "gcc"
         package = package.replace("x86_64-linux-gnu-", "")
@@ -162,6 +176,7 @@ def _capture(target: KernelTarget) -> KbuildFlags:
         link=_strip_link(link, folder),
         objtool=_absolute([word for word in objtool if not word.startswith(str(folder))], kdir),
         objtool_on_link=not per_object and bool(on_link),
+        version=proc.run([compile_[0], "--version"]).stdout.partition("\n")[0],
     )
 
 

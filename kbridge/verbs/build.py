@@ -31,7 +31,7 @@ from kbridge import (
 )
 from kbridge.errors import CommandError, KbridgeError, UsageError
 from kbridge.kcompile import Source
-from kbridge.kernels import kbuild, kbuild_file
+from kbridge.kernels import compiler, kbuild, kbuild_file
 from kbridge.kernels import target as kernel_target
 from kbridge.kernels.kbuild import KbuildFlags
 from kbridge.kernels.target import KernelTarget
@@ -189,6 +189,7 @@ def kmod_sources(request: BuildRequest, target: KernelTarget, flags: KbuildFlags
 def kernel_flags(request: BuildRequest, target: KernelTarget) -> KbuildFlags:
     """Kbuild's flags, without those that the request drops."""
     flags = kbuild.flags(target)
+    compiler.compare(target, flags.version)
     return kcompile.without_mitigations(flags) if request.mitigations == "drop" else flags
 
 
