@@ -289,7 +289,7 @@ def test_without_section_headers(
 # -- modules of the kernels --
 
 INSTRUCTIONS = re.compile(
-    r"cli|sti|hlt|rdmsr|wrmsr|clts|invlpg|invpcid|swapgs|iretq?|sysretq?|sysexit|stac|clac|wbinvd"
+    r"cli|sti|hlt|rdmsr|wrmsr|clts|invlpga?|invpcid|swapgs|iretq?|sysretq?|sysexit|stac|clac|wbinvd"
     r"|invd|wbnoinvd|xsetbv|rdpmc|monitorx?|mwaitx?|in|out|(?:in|out)s[bwl]|[sl][gi]dt|[sl]ldt"
     r"|ltr|str|[sl]msw|vm(?:call|mcall|run|load|save|launch|resume|xon|xoff|ptrld|ptrst|clear|read"
     r"|write)|stgi|clgi|inv(?:ept|vpid)|encls|pconfig|xsaves(?:64)?|xrstors(?:64)?|syscall|sysenter"
