@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An image's life: copied from the program, checked, placed in the module area, relocated,
- * finished (finish.c), started, and freed with its last user.
+ * An image's birth: copied from the program, checked, placed in the module area, relocated,
+ * finished (finish.c), started.  end.c has the rest.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/async.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <linux/vmalloc.h>
 #include "internal.h"
 
 #define EXECMEM_MODULE_TEXT 0 /* enum execmem_type, include/linux/execmem.h */
@@ -386,60 +384,4 @@ struct instance *instance_load(const struct kelevate_image __user *image)
 		return ERR_PTR(err);
 	}
 	return inst;
-}
-
-/*
- * Nobody may take a reference from here on.  False: somebody has one, or the image cannot be
- * removed, and stays in memory; the lesser harm, since what it registered would call freed memory.
- */
-static bool withdraw_from_kernel(struct instance *inst)
-{
-	struct module *mod = inst->mod;
-
-	/* as for a module: init without exit means that it cannot be removed */
-	if (inst->init && !inst->init_result && !inst->exit) {
-		pr_info("%s: has module_init() but no module_exit(): left in memory\n", mod->name);
-		return false;
-	}
-	/* a timer or thread of its own may still be there, and nobody says that it is not */
-	if (inst->called_back && !inst->exit && !inst->init_result) {
-		pr_info("%s: the kernel may call it, and it has no module_exit(): left in memory\n",
-			mod->name);
-		return false;
-	}
-	if (atomic_cmpxchg(&mod->refcnt, 1, 0) != 1) {
-		pr_err("%s: still in use by the kernel (%d references): left in memory\n",
-		       mod->name, atomic_read(&mod->refcnt) - 1);
-		return false;
-	}
-	mod->state = MODULE_STATE_GOING;
-	if (inst->exit && !inst->init_result)
-		((void (*)(void))(inst->base + inst->exit - 1))();
-	async_synchronize_full();
-	instance_unfinish(inst);
-	pr_info("%s freed\n", mod->name);
-	return true;
-}
-
-static void instance_free(struct kref *users)
-{
-	struct instance *inst = container_of(users, struct instance, users);
-
-	if (inst->finished && !withdraw_from_kernel(inst))
-		return;
-	instance_drop_params(inst);
-	instance_remove_from_sysfs(inst);
-	release_imports(inst);
-	free_percpu(inst->percpu);
-	vfree(inst->base); /* VM_FLUSH_RESET_PERMS: the permissions go back by themselves */
-	kvfree(inst->names.symtab);
-	kvfree(inst->names.strtab);
-	kvfree(inst->names.typetab);
-	kvfree(inst);
-}
-
-/* An open file lets go of the instance; the last one frees it. */
-void instance_put(struct instance *inst)
-{
-	kref_put(&inst->users, instance_free);
 }

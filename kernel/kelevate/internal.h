@@ -5,11 +5,13 @@
 #include <linux/module.h>
 #include <linux/elf.h>
 #include <linux/kref.h>
+#include <linux/workqueue.h>
 #include "kelevate.h"
 
 /* One loaded image. */
 struct instance {
-	struct kref users;  /* open files */
+	struct kref users; /* open files */
+	struct delayed_work ending;
 	u64 content;	    /* the image's address in the program: which image it is */
 	void *base;	    /* in the module area; NULL before allocation */
 	struct module *mod; /* behind the image: THIS_MODULE is a 32-bit immediate */
@@ -85,7 +87,11 @@ unsigned long find_symbol_of_module(const char *module, int length, const char *
 
 /* image.c */
 struct instance *instance_load(const struct kelevate_image __user *image);
+
+/* end.c */
 void instance_put(struct instance *inst);
+int endings_start(void);
+void endings_stop(void);
 
 /* sysfs.c */
 int instance_add_to_sysfs(struct instance *inst);

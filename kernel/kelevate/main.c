@@ -337,14 +337,20 @@ static struct miscdevice device = {
 
 static int __init kelevate_init(void)
 {
-	int err = find_kernel_functions();
+	int err = find_kernel_functions() ?: endings_start();
 
-	return err ?: misc_register(&device);
+	if (err)
+		return err;
+	err = misc_register(&device);
+	if (err)
+		endings_stop();
+	return err;
 }
 
 static void __exit kelevate_exit(void)
 {
 	misc_deregister(&device);
+	endings_stop();
 }
 
 module_init(kelevate_init);

@@ -36,6 +36,8 @@ def test_everything_is_finished(kbridge: Kbridge, tmp_path: Path, release: str) 
         commands |= {f"{code}: {line}": program for line in lines}
     app, kmod = PROGRAMS / "forgotten.c", PROGRAMS / "forgotten_kmod.c"
     commands["forgotten"] = build(kbridge, app, kmod, tmp_path / "forgotten", release)
+    app, kmod = PROGRAMS / "device.c", PROGRAMS / "device_kmod.c"
+    commands["device"] = build(kbridge, app, kmod, tmp_path / "device", release)
     log = tmp_path / "console"
     said = Guest(kbridge, release).run(commands, log, {"KBRIDGE_PARAMS": PARAMS})
     assert set(said) == set(commands)
@@ -56,6 +58,8 @@ def _check_log(log: Path) -> None:
     assert len(re.findall(rf"kernel BUG at \S*{bug}", text)) == 2 * models  # a child's, its own
     assert text.count("finish_kmod: exit, thread made") == models * 5
     assert text.count("kb:forgotten: the kernel may call it, and it has no module_exit()") == 2
+    assert re.findall(r"device_kmod: exit after (\d) releases", text) == ["1", "2"]
+    assert text.count("kb:device: the kernel still uses it") == 1
     unexpected = complaints(log, expected=[warning, bug])
     assert not unexpected, "\n".join(unexpected)
 

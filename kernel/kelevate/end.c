@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An image's end: with its last user, or, where the kernel still holds its module (an open device,
+ * a mounted file system), when that lets go; or never, where it cannot be removed.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/async.h>
+#include <linux/jiffies.h>
+#include <linux/percpu.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
+#include "internal.h"
+
+#define RETRY (HZ / 20 + 1)
+
+/* May sleep for as long as a module_exit() does, so not one of the kernel's. */
+static struct workqueue_struct *endings;
+
+/* What it registered would call freed memory: the lesser harm is to keep it, as for a module. */
+static bool is_permanent(const struct instance *inst)
+{
+	if (inst->exit || inst->init_result)
+		return false;
+	if (inst->init)
+		pr_info("%s: has module_init() but no module_exit(): left in memory\n",
+			inst->mod->name);
+	/* a timer or thread of its own may still be there, and nobody says that it is not */
+	else if (inst->called_back)
+		pr_info("%s: the kernel may call it, and it has no module_exit(): left in memory\n",
+			inst->mod->name);
+	return inst->init || inst->called_back;
+}
+
+/* Nobody may take a reference from here on.  False: somebody has one. */
+static bool withdraw_from_kernel(struct instance *inst)
+{
+	struct module *mod = inst->mod;
+
+	if (atomic_cmpxchg(&mod->refcnt, 1, 0) != 1)
+		return false;
+	mod->state = MODULE_STATE_GOING;
+	if (inst->exit && !inst->init_result)
+		((void (*)(void))(inst->base + inst->exit - 1))();
+	async_synchronize_full();
+	instance_unfinish(inst);
+	pr_info("%s freed\n", mod->name);
+	return true;
+}
+
+static void free_memory(struct instance *inst)
+{
+	instance_drop_params(inst);
+	instance_remove_from_sysfs(inst);
+	release_imports(inst);
+	free_percpu(inst->percpu);
+	vfree(inst->base); /* VM_FLUSH_RESET_PERMS: the permissions go back by themselves */
+	kvfree(inst->names.symtab);
+	kvfree(inst->names.strtab);
+	kvfree(inst->names.typetab);
+	kvfree(inst);
+}
+
+/* Files that a program leaves open close in no certain order when it ends. */
+static void end_later(struct work_struct *work)
+{
+	struct instance *inst = container_of(to_delayed_work(work), struct instance, ending);
+
+	if (!withdraw_from_kernel(inst)) {
+		queue_delayed_work(endings, &inst->ending, RETRY);
+		return;
+	}
+	free_memory(inst);
+	module_put(THIS_MODULE); /* endings_stop() waits for the rest of this function */
+}
+
+static void instance_free(struct kref *users)
+{
+	struct instance *inst = container_of(users, struct instance, users);
+
+	if (inst->finished) {
+		if (is_permanent(inst))
+			return;
+		if (!withdraw_from_kernel(inst)) {
+			pr_info("%s: the kernel still uses it: freed when it no longer does\n",
+				inst->mod->name);
+			__module_get(THIS_MODULE);
+			INIT_DELAYED_WORK(&inst->ending, end_later);
+			queue_delayed_work(endings, &inst->ending, RETRY);
+			return;
+		}
+	}
+	free_memory(inst);
+}
+
+/* An open file lets go of the instance; the last one frees it. */
+void instance_put(struct instance *inst)
+{
+	kref_put(&inst->users, instance_free);
+}
+
+int endings_start(void)
+{
+	endings = alloc_workqueue("kelevate", WQ_UNBOUND, 0);
+	return endings ? 0 : -ENOMEM;
+}
+
+void endings_stop(void)
+{
+	destroy_workqueue(endings);
+}
