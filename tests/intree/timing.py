@@ -8,12 +8,13 @@ kbridge's caches warm.
 from __future__ import annotations
 
 import functools
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from intree import attempts
@@ -58,15 +59,29 @@ def comparable(files: Files) -> Files:
     return Files(files.tree, made, files.target, files.jobs)
 
 
-def _seconds(way: Callable[[Path], list[attempts.Attempt]]) -> float:
-    with paths.scratch("kbridge-times-") as folder:
-        start = time.perf_counter()
-        made = way(folder)
-        seconds = time.perf_counter() - start
-    for one in made:
-        if one.error:
-            raise KbridgeError(f"{one.source} ({one.how}): {one.error}")
-    return seconds
+@dataclass
+class _Taken:
+    """Of every run: seconds on the clock, and of processors, by all programs that it started."""
+
+    clock: list[float] = field(default_factory=list)
+    processors: list[float] = field(default_factory=list)
+
+    def add(self, way: Callable[[Path], list[attempts.Attempt]]) -> None:
+        with paths.scratch("kbridge-times-") as folder:
+            before, start = os.times(), time.perf_counter()
+            made = way(folder)
+            after, seconds = os.times(), time.perf_counter() - start
+        for one in made:
+            if one.error:
+                raise KbridgeError(f"{one.source} ({one.how}): {one.error}")
+        used = after.children_user + after.children_system
+        self.clock.append(seconds)
+        self.processors.append(used - before.children_user - before.children_system)
+
+
+def _line(name: str, seconds: Sequence[float]) -> str:
+    spread = f"({min(seconds):.1f} to {max(seconds):.1f})"
+    return f"{name:<26} median {statistics.median(seconds):6.1f}  {spread}"
 
 
 def measure(files: Files, codes: Iterable[str], runs: int) -> str:
@@ -76,20 +91,19 @@ def measure(files: Files, codes: Iterable[str], runs: int) -> str:
         name: functools.partial(files.kbridge, code) for name, code in ours.items()
     }
     ways.update({APART: files.apart, TOGETHER: files.together})
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    taken = {name: _Taken() for name in ways}
     for _ in range(runs):
         for name, way in ways.items():
-            taken[name].append(_seconds(way))
-            print(f"{name}: {taken[name][-1]:.1f} s", file=sys.stderr, flush=True)
-    middle = {name: statistics.median(seconds) for name, seconds in taken.items()}
+            taken[name].add(way)
+            print(f"{name}: {taken[name].clock[-1]:.1f} s", file=sys.stderr, flush=True)
     release, count = files.target.release, len(files.names)
-    lines = [f"kernel {release}, {count} files, {files.jobs} at a time, {runs} runs each, seconds"]
-    for name, seconds in taken.items():
-        spread = f"({min(seconds):.1f} to {max(seconds):.1f})"
-        lines.append(f"{name:<26} median {middle[name]:6.1f}  {spread}")
-    lines += [
-        f"{name} / {other}: {middle[name] / middle[other]:.2f}"
-        for name in ours
-        for other in (APART, TOGETHER)
-    ]
+    lines = [f"kernel {release}, {count} files, {files.jobs} at a time, {runs} runs each"]
+    for what in ("clock", "processors"):
+        by_name = {name: getattr(one, what) for name, one in taken.items()}
+        lines.append(f"seconds, {'on the clock' if what == 'clock' else 'of processors'}:")
+        lines += [_line(name, seconds) for name, seconds in by_name.items()]
+        for name in ours:
+            for other in (APART, TOGETHER):
+                ratio = statistics.median(by_name[name]) / statistics.median(by_name[other])
+                lines.append(f"{name} / {other}: {ratio:.2f}")
     return "\n".join(lines)
