@@ -8,7 +8,7 @@ at which kelevate placed the image, is all that a debugger of the kernel has to 
 
 It is a file of its own on purpose.  If the program itself had line numbers for the image, a
 breakpoint that a user sets on a kmod function would be written into the program's copy of it,
-which is what kelevate takes into the kernel.
+which is what kelevate takes into the kernel.  In the program the gates stand for these lines.
 """
 
 from __future__ import annotations
@@ -111,6 +111,18 @@ def write(joined: Path, image: Image, output: Path) -> None:
         proc.run(["objcopy", *options, linked])
         verify(linked, image)
         paths.write_atomically(output, linked.read_bytes())
+
+
+def lines(file: Path, image: Image) -> dict[str, tuple[Path, int]]:
+    """Source file and line of each function that has a gate, from the debug file."""
+    gates = image.gates
+    argv = ["addr2line", "-e", str(file), *(hex(gate.offset) for gate in gates)]
+    found = {}
+    for gate, place in zip(gates, proc.run(argv).stdout.splitlines(), strict=True):
+        path, _, line = place.partition(" ")[0].rpartition(":")
+        if line.isdigit() and int(line):
+            found[gate.name] = (Path(path), int(line))
+    return found
 
 
 def verify(file: Path, image: Image) -> None:

@@ -112,11 +112,19 @@ def _quoted(path: Path) -> str:
     return str(path).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def write(image: Image, name: str, binding: Binding, output: Path) -> None:
+def write(
+    image: Image,
+    name: str,
+    binding: Binding,
+    output: Path,
+    lines: Mapping[str, tuple[Path, int]] | None = None,
+) -> None:
     """Write `output` (assembly) and `output`.bin beside it, which it includes.
 
-    `name` is a C identifier; it is what the kernel log calls the image.
+    `name` is a C identifier; it is what the kernel log calls the image.  `lines`: where the gates'
+    functions are in their sources, for debuggers of the app.
     """
+    named = {one: (_quoted(file), line) for one, (file, line) in (lines or {}).items()}
     binary, parts = _layout(image, binding)
     sizes = {part.name: part.size for part in parts.info}
     environment = jinja2.Environment(
@@ -136,6 +144,8 @@ def write(image: Image, name: str, binding: Binding, output: Path) -> None:
         versioned=not binding.text_base,
         imports=[entry.name for entry in image.imports],
         gates=image.gates,
+        lines=named,
+        files=sorted({file for file, _ in named.values()}),
         abi=_ABI,
         call=_CALL,
         done=_DONE,

@@ -323,7 +323,7 @@ def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[A
 
     made = [files.assembly, files.binary, files.kernel, files.description]
     made += [request.debug_file] if request.debug_file else []
-    what = [[plan.name, plan.target.release, request.link, *request.allow]]
+    what = [[plan.name, plan.target.release, request.link, str(request.debug), *request.allow]]
     nodes = _node(plan, made, joined_node, "GATES", what, generate)
     for source in _PACKING:
         plan.env.Depends(nodes, str(Path(__file__).with_name(f"{source}.py")))

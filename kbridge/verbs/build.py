@@ -249,7 +249,11 @@ def generate(
     zero = {symbol for symbol, address in bound.addresses.items() if not address}
     zero -= set(bound.modules)
     binding = gates.Binding(table.release, table.build_id, text, bound.modules, zero)
-    gates.write(image, kcompile.module_name(name), binding, files.assembly)
+    lines = {}
+    if debug:
+        debug_info.write(joined, image, debug)
+        lines = debug_info.lines(debug, image)
+    gates.write(image, kcompile.module_name(name), binding, files.assembly, lines)
     names = [entry.name for entry in image.imports]
     description = {
         "gates": [gate.name for gate in image.gates],
@@ -259,8 +263,6 @@ def generate(
         "image_size": image.end,
     }
     paths.write_atomically(files.description, json.dumps(description, indent=1) + "\n")
-    if debug:
-        debug_info.write(joined, image, debug)
 
 
 def stems(sources: Sequence[Path]) -> list[str]:

@@ -33,6 +33,23 @@ def shows_the_source(file: Path) -> None:
     assert re.search(r"\n(\d+)\t\tasm volatile\(.*\n +0x\w+ <\+\d+>:\tmov +%cr3,", said), said
 
 
+def breaks_at_the_gate(program: Path) -> None:
+    """An ordinary gdb takes a gate for its function, and finds the kmod nowhere else."""
+    said = subprocess.run(
+        ["gdb", "-nx", "-batch", "-ex", "break cr3", "-ex", "list cr3", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=program.parent,
+    ).stdout
+    stop = re.match(r"Breakpoint 1 at (0x\w+): file .*cr3_kmod\.c, line \d+\.\n", said)
+    assert stop, said
+    listed = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout
+    (gate,) = re.findall(r"^(\w+) T cr3$", listed, re.MULTILINE)
+    assert 0 <= int(stop[1], 16) - int(gate, 16) <= 8  # behind its endbr64 and push
+    assert "\tunsigned long value;" in said
+
+
 @pytest.mark.parametrize("code", options.CODE_MODELS)
 def test_kbridge_build(
     kbridge: Kbridge, kernels: list[KernelTarget], tmp_path: Path, code: str
@@ -43,6 +60,7 @@ def test_kbridge_build(
         done = kbridge(*words, "-g", "-o", out)
         assert done.returncode == 0, done.stderr
         shows_the_source(tmp_path / f"{kernel.release}.kmod.debug")
+        breaks_at_the_gate(out)
 
 
 def test_scons(tmp_path: Path) -> None:
@@ -57,8 +75,9 @@ def test_scons(tmp_path: Path) -> None:
     file = tmp_path / "cr3.kmod.debug"
     scons()
     assert not file.exists()
-    assert "LD" not in scons("debug=1").replace("KLD", "")  # the program is as it was
+    assert "KCC" not in scons("debug=1")
     shows_the_source(file)
+    breaks_at_the_gate(tmp_path / "cr3")
     assert "up to date" in scons("debug=1")
     file.unlink()
     scons("debug=1")
