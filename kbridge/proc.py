@@ -23,6 +23,7 @@ _PACKAGES = {  # program -> Debian package, for the hint when it is missing
     "as": "binutils",
     "readelf": "binutils",
     "objcopy": "binutils",
+    "addr2line": "binutils",
     "make": "make",
     "cpio": "cpio",
     "depmod": "kmod",

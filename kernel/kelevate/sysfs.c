@@ -27,8 +27,13 @@ static void *text_of(const struct module *mod)
 #endif
 }
 
-static ssize_t show_text(struct module_attribute *attribute, struct module_kobject *kobject,
-			 char *page)
+#ifdef HAVE_CONST_MODULE_ATTRIBUTE
+typedef const struct module_attribute kept_attribute;
+#else
+typedef struct module_attribute kept_attribute;
+#endif
+
+static ssize_t show_text(kept_attribute *attribute, struct module_kobject *kobject, char *page)
 {
 	/* nothing of an address for those who may not know any */
 	void *text = capable(CAP_SYSLOG) ? text_of(kobject->mod) : NULL;
