@@ -139,6 +139,7 @@ def _run(argv: Sequence[str]) -> None:
         ]
     print(report.text(surveys), end="")
     if wanted.markdown:
+        wanted.markdown.parent.mkdir(parents=True, exist_ok=True)
         words = [os.path.relpath(__file__, ROOT), *argv]
         command = f".venv/bin/python {shlex.join(words)}"
         paths.write_atomically(wanted.markdown, report.markdown(surveys, command))

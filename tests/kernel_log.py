@@ -29,8 +29,9 @@ def complaints(log: Path, expected: Sequence[str] = ()) -> list[str]:
             start = index
             while index + 1 < len(lines) and not _END.search(lines[index]):
                 index += 1
-            # WARN prints its message a line ahead of "WARNING:"
-            block = lines[max(0, start - 3) : index + 1]
+            # WARN prints its message a line ahead of "WARNING:", a stack dump has four at the most
+            # between message and "Call Trace"
+            block = lines[max(0, start - 4) : index + 1]
             if not any(text in line for text in expected for line in block):
                 found.append(lines[start])
         index += 1

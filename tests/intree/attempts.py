@@ -36,11 +36,8 @@ class Attempt:
 
     @property
     def name(self) -> str:
-        return self.library.name if self.library else ""
-
-
-def library_name(source: str, code: str) -> str:
-    return f"{source.removesuffix('.c').replace('/', '-')}.{code}.so"
+        """Of its library, below a folder of all: drivers/net/dummy.so."""
+        return f"{self.source.removesuffix('.c')}.so"
 
 
 def _error_line(said: str, tree: Path) -> str:
@@ -56,7 +53,8 @@ def _error_line(said: str, tree: Path) -> str:
 
 def kbridge(tree: Path, source: str, target: KernelTarget, code: str, folder: Path) -> Attempt:
     """kbridge build --shared --kmod SOURCE --code CODE, a process of its own as users run it."""
-    library = folder / library_name(source, code)
+    # named as the module: its name is KBUILD_MODNAME, which some put in 16 bytes
+    library = folder / code / f"{source.removesuffix('.c')}.so"
     words: list[str | Path] = ["build", "--shared", "-q", "--kernel", target.release]
     words += ["--kmod", tree / source, "--code", code, "-o", library]
     start = time.perf_counter()
@@ -95,7 +93,7 @@ def kbuild(tree: Path, source: str, target: KernelTarget, folder: Path) -> Attem
     That the kernel image has the very module built in, and so its exports twice, is no failure:
     the file was compiled, and every symbol that it needs is there.
     """
-    where = folder / library_name(source, KBUILD)
+    where = folder / KBUILD / source.removesuffix(".c")
     _external_module(where, tree, source)
     start = time.perf_counter()
     done = _make(target, where)

@@ -88,12 +88,11 @@ def groups(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
 
 
 def _boot(release: str, program: Path, group: Sequence[Attempt], log: Path) -> proc.Result:
-    libraries = [one.library for one in group if one.library]
     words = ["run", "--fresh", "--kernel", release, "--memory", "1024"]
-    words += ["--timeout", str(120 + _SECONDS * len(libraries))]
+    words += ["--timeout", str(120 + _SECONDS * len(group))]
     words += [word for name in _needed(group) for word in ("--module", name)]
-    words += [word for one in libraries for word in ("--file", f"{one}:/m/{one.name}")]
-    names = [f"/m/{one.name}" for one in libraries]
+    words += [word for one in group for word in ("--file", f"{one.library}:/m/{one.name}")]
+    names = [f"/m/{one.name}" for one in group]
     return proc.run(
         [sys.executable, "-m", "kbridge", *words, program, *names],
         env={"KBRIDGE_CONSOLE_LOG": str(log), "NO_COLOR": "1"},
