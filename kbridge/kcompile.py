@@ -25,6 +25,8 @@ OBJTOOL_ENVIRONMENT = {"SRCARCH": "x86"}
 
 # gates need the functions' prototypes, in the object itself
 _DEBUG = ("-g", "-gno-split-dwarf")
+# what only a debugger asks for: where each variable is at each instruction (5 % of gcc's time)
+_NO_LOCATIONS = ("-fno-var-tracking", "-fno-var-tracking-assignments")
 # what cannot be together with -fPIC, and the function tracer's hooks, which need a record of
 # call sites that only a real module brings (headers still want CC_USING_FENTRY defined)
 _NOT_PIC = ("-mcmodel=kernel", "-fno-PIE", "-fno-pie", "-fno-pic", "-fno-PIC")
@@ -87,6 +89,13 @@ def without_mitigations(flags: KbuildFlags) -> KbuildFlags:
     compile_ = [word for word in flags.compile if not word.startswith(_MITIGATIONS)]
     objtool = _without(flags.objtool, _CHECKS)
     return KbuildFlags(**{**vars(flags), "compile": compile_, "objtool": objtool})
+
+
+def without_locations(flags: KbuildFlags) -> KbuildFlags:
+    """The flags without what only a debugger asks for; code, lines and types are the same."""
+    if "clang" in flags.version:
+        return flags  # clang has no such switch
+    return KbuildFlags(**{**vars(flags), "compile": [*flags.compile, *_NO_LOCATIONS]})
 
 
 def _compile(flags: KbuildFlags, source: Source, code: str) -> list[str]:

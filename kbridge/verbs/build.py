@@ -190,6 +190,8 @@ def kernel_flags(request: BuildRequest, target: KernelTarget) -> KbuildFlags:
     """Kbuild's flags, without those that the request drops."""
     flags = kbuild.flags(target)
     compiler.compare(target, flags.version)
+    if not request.debug:
+        flags = kcompile.without_locations(flags)
     return kcompile.without_mitigations(flags) if request.mitigations == "drop" else flags
 
 

@@ -72,6 +72,12 @@ def test_mitigations_can_be_dropped_but_not_ibt() -> None:
     assert less.fingerprint != FLAGS.fingerprint
 
 
+def test_without_a_debugger_no_locations() -> None:
+    assert "-fno-var-tracking" in kcompile.without_locations(FLAGS).compile
+    clang = replace(FLAGS, version="Debian clang version 16.0.6")
+    assert kcompile.without_locations(clang) is clang
+
+
 def test_pic_keeps_the_stack_protector_in_the_kernels_place() -> None:
     compile_ = steps("pic").commands[0]
     assert "-fstack-protector-strong" in compile_

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Reads a device that its own kmod registers, and ends with it open; another process holds on longer. */
+/*
+ * Reads a device that its own kmod registers, and ends with it open; then another process has it
+ * open for longer.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
