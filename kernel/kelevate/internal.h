@@ -70,6 +70,7 @@ struct kernel_functions {
 	int *modules_disabled;
 	struct kset **module_kset;
 	struct kobj_type *module_ktype;
+	bool (*kallsyms_show_value)(const struct cred *cred);
 	unsigned long text; /* address of _text: tells the KASLR slide */
 };
 

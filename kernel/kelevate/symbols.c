@@ -64,7 +64,7 @@ int find_kernel_functions(void)
 	    NEED(module_mutex) | NEED(modules_disabled) | NEED(__module_address) |
 	    NEED(module_kset) | NEED(module_ktype) | NEED(srcu_module_notify) | NEED(parse_args) |
 	    NEED(module_param_sysfs_setup) | NEED(module_param_sysfs_remove) |
-	    NEED(module_destroy_params))
+	    NEED(module_destroy_params) | NEED(kallsyms_show_value))
 		return -ENOENT;
 
 	/* an empty weak function in some kernels, then it is left out of the image */

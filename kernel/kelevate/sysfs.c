@@ -8,7 +8,7 @@
 
 #include <linux/atomic.h>
 #include <linux/completion.h>
-#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/kobject.h>
 #include <linux/sysfs.h>
 #include "internal.h"
@@ -36,7 +36,7 @@ typedef struct module_attribute kept_attribute;
 static ssize_t show_text(kept_attribute *attribute, struct module_kobject *kobject, char *page)
 {
 	/* nothing of an address for those who may not know any */
-	void *text = capable(CAP_SYSLOG) ? text_of(kobject->mod) : NULL;
+	void *text = kernel.kallsyms_show_value(current_cred()) ? text_of(kobject->mod) : NULL;
 
 	return sysfs_emit(page, "0x%px\n", text);
 }
