@@ -26,6 +26,7 @@ from kbridge.symbols.table import LINKER_ALIASES
 
 PAGE = 4096
 MAX_IMAGE = 64 << 20  # KELEVATE_MAX_IMAGE, bytes
+MAX_PERCPU = 32 << 10  # bytes; a kernel has as little as 8 KiB for all modules
 MAX_STACK_WORDS = 256  # KELEVATE_MAX_STACK_WORDS
 
 # enum kelevate_symbol
@@ -95,6 +96,7 @@ class Image:
     no_gate: dict[str, str] = field(default_factory=dict)
     percpu: tuple[int, int] = (0, 0)  # offset and size of the per-CPU data's initial values
     percpu_align: int = 8
+    takes_text: bool = False  # data of it holds the address of code
     init: int | None = None
     exit: int | None = None
     places: list[Place] = field(default_factory=list)
@@ -250,6 +252,11 @@ class _Packer:
             size += section["sh_size"]
         if not size:
             return position
+        if size > MAX_PERCPU:
+            raise KbridgeError(
+                f"{self.name}: {size} bytes of per-CPU data, and an image has {MAX_PERCPU} at most",
+                hint="allocate it: alloc_percpu()",
+            )
         self.image.percpu = (_up(position, self.image.percpu_align), size)
         return sum(self.image.percpu)
 
@@ -329,6 +336,7 @@ class _Packer:
             return
         target = self._target(symbol, section, offset)
         if kind in _GOT:
+            self._note_pointer(section, R_64, symbol)
             kind, target = R_PC32, (SYM_IMAGE, self._got_slot(target))
         if kind == R_PLT32:
             kind = R_PC32
@@ -336,7 +344,17 @@ class _Packer:
         if kind not in _WIDTH or (kind == R_32 and target[0] in (SYM_IMAGE, SYM_MODULE)):
             self._refuse_relocation(kind, symbol, section, offset)
             return
+        self._note_pointer(section, kind, symbol)
         self._write(at, kind, target[0], target[1] + relocation["r_addend"])
+
+    def _note_pointer(self, section: int, kind: int, symbol: _Symbol) -> None:
+        """Notice a pointer to code; callbacks.py looks for those that instructions make."""
+        if symbol.section not in self.offsets or self._part(int(symbol.section)):
+            return
+        relative = kind in (R_PC32, R_PC64)
+        # the kernel reads its tables, it does not call what is in them
+        table = self.sections[section].name in sections.TABLES
+        self.image.takes_text |= not table and not (relative and self._part(section) == 0)
 
     def _refuse_relocation(self, kind: int, symbol: _Symbol, section: int, offset: int) -> None:
         what = (
@@ -382,16 +400,20 @@ class _Packer:
             for index in self.offsets
             if self._part(index) == 0 and not self._is_bss(index)
         }
-        functions = [
-            residue.Function(
-                symbol.name,
-                int(symbol.section),
-                symbol.value,
-                code[int(symbol.section)][symbol.value : symbol.value + symbol.size],
-            )
-            for symbol in self.symbols
-            if symbol.type == "STT_FUNC" and symbol.section in code
-        ]
+        functions = []
+        for section, content in code.items():
+            # labels of assembly too, which need not be of type FUNC
+            starts = {
+                symbol.value: symbol.name
+                for symbol in self.symbols
+                if symbol.section == section and symbol.type in ("STT_FUNC", "STT_NOTYPE")
+            }
+            starts.setdefault(0, str(self.sections[section].name))
+            ends = [*sorted(starts)[1:], len(content)]
+            functions += [
+                residue.Function(starts[start], section, start, content[start:end])
+                for start, end in zip(sorted(starts), ends, strict=True)
+            ]
         residue.check(functions, self._line, self.allow)
 
     # -- what others need to know --

@@ -53,13 +53,16 @@ _MNEMONICS = {
 # it is asked only about functions with such bytes (which may be part of something else).
 _SUSPECT = re.compile(
     rb"\x0f[\x05\x07\x34\x35]|\x0f\x01\xf8|\xcd\x80|[\x48\x66]\xcf"
-    rb"|\x64[\x40-\x4f]?[\x03\x0b\x0f\x13\x1b\x23\x2b\x33\x39\x3b\x63\x80-\x8b\xc6\xc7\xff]",
+    # %fs: further prefixes, then an opcode with a memory operand (never 24, which is a SIB byte)
+    rb"|\x64[\x66\xf0\xf2\xf3]*[\x40-\x4f]?"
+    rb"[\x00-\x03\x08-\x0b\x0f-\x13\x18-\x1b\x20-\x23\x28-\x2b\x30-\x33\x38-\x3b\x63\x69\x6b"
+    rb"\x80-\x8b\xa0-\xa3\xc0\xc1\xc6\xc7\xd0-\xd3\xf6\xf7\xfe\xff]",
     re.DOTALL,
 )
 
 
 class Function(NamedTuple):
-    """Machine code of one function; `offset` is where it starts in its section."""
+    """Machine code from one label to the next; `offset` is where it starts in its section."""
 
     name: str
     section: int

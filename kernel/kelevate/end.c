@@ -6,6 +6,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/async.h>
+#include <linux/completion.h>
 #include <linux/jiffies.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
@@ -62,36 +63,43 @@ static void free_memory(struct instance *inst)
 	kvfree(inst);
 }
 
-/* Files that a program leaves open close in no certain order when it ends. */
-static void end_later(struct work_struct *work)
+/*
+ * In a kernel thread, as a process that ends has no files, no memory and no root folder left, and
+ * module_exit() may want them.  Somebody who waits is told after the first try.
+ */
+static void end(struct work_struct *work)
 {
 	struct instance *inst = container_of(to_delayed_work(work), struct instance, ending);
+	struct completion *waiting = xchg(&inst->waiting, NULL);
+	bool ended = !inst->finished || withdraw_from_kernel(inst);
 
-	if (!withdraw_from_kernel(inst)) {
+	if (ended) {
+		free_memory(inst);
+	} else {
+		if (waiting)
+			pr_info("%s: the kernel still uses it: freed when it no longer does\n",
+				inst->mod->name);
 		queue_delayed_work(endings, &inst->ending, RETRY);
-		return;
 	}
-	free_memory(inst);
-	module_put(THIS_MODULE); /* endings_stop() waits for the rest of this function */
+	if (waiting)
+		complete(waiting);
+	if (ended)
+		module_put(THIS_MODULE); /* endings_stop() waits for the rest of this function */
 }
 
 static void instance_free(struct kref *users)
 {
 	struct instance *inst = container_of(users, struct instance, users);
+	DECLARE_COMPLETION_ONSTACK(done);
 
-	if (inst->finished) {
-		if (is_permanent(inst))
-			return;
-		if (!withdraw_from_kernel(inst)) {
-			pr_info("%s: the kernel still uses it: freed when it no longer does\n",
-				inst->mod->name);
-			__module_get(THIS_MODULE);
-			INIT_DELAYED_WORK(&inst->ending, end_later);
-			queue_delayed_work(endings, &inst->ending, RETRY);
-			return;
-		}
-	}
-	free_memory(inst);
+	/* what stays, stays with us: it has our functions in sysfs */
+	__module_get(THIS_MODULE);
+	if (inst->finished && is_permanent(inst))
+		return;
+	inst->waiting = &done;
+	INIT_DELAYED_WORK(&inst->ending, end);
+	queue_delayed_work(endings, &inst->ending, 0);
+	wait_for_completion(&done);
 }
 
 /* An open file lets go of the instance; the last one frees it. */
@@ -102,7 +110,7 @@ void instance_put(struct instance *inst)
 
 int endings_start(void)
 {
-	endings = alloc_workqueue("kelevate", WQ_UNBOUND, 0);
+	endings = alloc_workqueue("kelevate", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	return endings ? 0 : -ENOMEM;
 }
 

@@ -12,6 +12,7 @@
 #include <linux/notifier.h>
 #include <linux/rbtree_latch.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/static_call.h>
 #include <asm/extable.h>
 #include "internal.h"
@@ -135,6 +136,9 @@ static void withdraw(struct instance *inst)
 	if (kernel.module_arch_cleanup)
 		kernel.module_arch_cleanup(inst->mod);
 	synchronize_rcu();
+	/* twice: a processor runs calls that are waited for ahead of others of the same batch */
+	kick_all_cpus_sync();
+	kick_all_cpus_sync();
 }
 
 int instance_finish(struct instance *inst, const struct kelevate_range *tables)

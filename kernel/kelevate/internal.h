@@ -12,9 +12,10 @@
 struct instance {
 	struct kref users; /* open files */
 	struct delayed_work ending;
-	u64 content;	    /* the image's address in the program: which image it is */
-	void *base;	    /* in the module area; NULL before allocation */
-	struct module *mod; /* behind the image: THIS_MODULE is a 32-bit immediate */
+	struct completion *waiting; /* for the first try */
+	u64 content;		    /* the image's address in the program: which image it is */
+	void *base;		    /* in the module area; NULL before allocation */
+	struct module *mod;	    /* behind the image: THIS_MODULE is a 32-bit immediate */
 	void __percpu *percpu;
 	struct mod_kallsyms names;
 	struct module **needs; /* modules whose symbols it uses, held; one entry an import */

@@ -203,6 +203,8 @@ def test_an_address_does_not_fit_into_32_bits(tmp_path: Path) -> None:
 LATER = """
 extern void add_timer(void *);
 extern void sort(void (*)(void));
+extern void debugfs_create_u32(int *);
+extern void _printk(const char *, ...);
 static int x;
 static void called(void) { x++; }
 """
@@ -214,10 +216,21 @@ static void called(void) { x++; }
     [
         ("int f(void) { called(); return x; }", False),
         ("void f(void) { sort(called); }", False),  # before sort() returns, or never
-        ("void f(void) { add_timer(&x); called(); }", False),
+        ('void f(void) { _printk("%d", x); called(); }', False),
+        ("void f(void) { debugfs_create_u32(&x); }", True),
+        (
+            "extern void kernel_thread(void (*)(void)); void f(void) { kernel_thread(called); }",
+            True,
+        ),
+        ("extern void (*pm_power_off)(void); void f(void) { pm_power_off = called; }", True),
+        ("void f(void) { add_timer((char *)called + 1); }", True),  # anywhere in a function
+        (
+            'asm(".pushsection .rodata; .long g - .; .popsection"); void g(void) { add_timer(0); }',
+            True,
+        ),
         ("struct { void (*f)(void); } t = { called }; void f(void) { add_timer(&t); }", True),
         ("void (*t)(void); void f(void) { t = called; add_timer(&t); }", True),
-        ("void init_module(void) { add_timer(&x); called(); }", False),
+        ('void init_module(void) { _printk("x"); called(); }', False),
     ],
 )
 def test_images_that_the_kernel_may_call_later(
@@ -225,6 +238,25 @@ def test_images_that_the_kernel_may_call_later(
 ) -> None:
     image = packed(tmp_path, LATER + source, *MODELS[model])
     assert callbacks.possible(image) == possible
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "mov %fs:0, %eax", "movw $1, %fs:8(%rax)", "lock incl %fs:16", "testb $1, %fs:0",
+        "movabs %fs:0x1122334455667788, %al", "notl %fs:0(%rdi)", "add %r9, %fs:0", "syscall",
+        "cmpb $3, %fs:4", "sysretq", "iretq", "swapgs", "int $0x80", "sysenter",
+    ],
+)  # fmt: skip
+def test_instructions_in_assembly_without_functions(tmp_path: Path, code: str) -> None:
+    source = f'void f(void) {{ }}\nasm(".pushsection .text\\nlabel: {code}\\n.popsection");'
+    with pytest.raises(KbridgeError, match=r"\(class (system-call|kernel-exit|user-segment)\)"):
+        packed(tmp_path, source)
+
+
+def test_too_much_per_cpu_data(tmp_path: Path) -> None:
+    with pytest.raises(KbridgeError, match="40000 bytes of per-CPU data"):
+        packed(tmp_path, '__attribute__((section(".data..percpu"))) char a[40000] = {1};')
 
 
 def test_what_only_looks_like_such_an_instruction(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def _check_log(log: Path) -> None:
     assert len(re.findall(rf"kernel BUG at \S*{bug}", text)) == 2 * models  # a child's, its own
     assert text.count("finish_kmod: exit, thread made") == models * 5
     assert text.count("kb:forgotten: the kernel may call it, and it has no module_exit()") == 2
-    assert re.findall(r"device_kmod: exit after (\d) releases", text) == ["1", "2"]
+    assert re.findall(r"device_kmod: exit after (\d) releases, root opened", text) == ["1", "2"]
     assert text.count("kb:device: the kernel still uses it") == 1
     unexpected = complaints(log, expected=[warning, bug])
     assert not unexpected, "\n".join(unexpected)

@@ -43,8 +43,13 @@ static int __init device_init(void)
 
 static void __exit device_exit(void)
 {
+	struct file *root = filp_open("/", O_RDONLY | O_DIRECTORY, 0);
+
 	misc_deregister(&device);
-	pr_info("device_kmod: exit after %d releases\n", released);
+	pr_info("device_kmod: exit after %d releases, root %s\n", released,
+		IS_ERR(root) ? "gone" : "opened");
+	if (!IS_ERR(root))
+		filp_close(root, NULL);
 }
 
 module_init(device_init);
