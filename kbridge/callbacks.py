@@ -21,9 +21,12 @@ _LEA = re.compile(rb"[\x48\x4c]\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d](?=(.{4}))"
 # they return, or not at all.  Cross-processor calls are waited for by kelevate.
 _HARMLESS = re.compile(
     # text and memory
-    r"_printk|__warn_printk|dump_stack|panic|k?v?s[nc]*printf|kv?asprintf|mem\w+|__mem\w+|str\w+"
+    r"_printk|__warn_printk|dump_stack|panic|k?v?s[nc]*printf|kv?asprintf"
+    r"|_*mem(?:cpy|set|move|cmp|chr|scan)\w*"
+    r"|str(?:n|l|case|r|s|p|c|se)*(?:cpy|cat|cmp|len|chr|str|spn|brk|p)"
     r"|kstrto\w+|simple_strto\w+|hex\w*|__(?:get|put)_user\w+|_*copy_(?:from|to)_(?:user|kernel)\w*"
-    r"|__?k\w*alloc\w*|k\w*alloc\w*|k\w*free\w*|vmalloc\w*|v[mz]*alloc\w*|vfree|get_zeroed_page\w*"
+    r"|_*k(?:v?m|vz|z|c|re)alloc\w*|k(?:mem|str|strn)dup\w*|k(?:v|z)?free\w*|v[mz]alloc\w*|vfree"
+    r"|get_zeroed_page\w*"
     r"|_*get_free_pages\w*|_*free_pages|_*alloc_pages\w*|kmem_cache_(?:alloc|free)\w*|clear_user\w*"
     # locks, waiting, time
     r"|_raw_\w+|_*mutex_\w+|down(?:_\w+)?|up(?:_\w+)?|__init_rwsem|__?rcu_read_\w+|synchronize_rcu"

@@ -19,7 +19,7 @@ from kbridge.libkernel import VERSION
 from kbridge.pack import Image
 
 # kernel/kelevate/kelevate.h
-_ABI = 3
+_ABI = 4
 _CALL = 0xB801  # _IO(0xb8, 0x01)
 _DONE = 0x6B622121
 _NAME_SIZE = 48

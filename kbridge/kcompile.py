@@ -66,6 +66,11 @@ class Steps:
     dependencies: Path
 
 
+def as_operand(path: Path) -> str:
+    """A path as no command takes it for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def module_name(name: str) -> str:
     """A name as KBUILD_MODNAME and C identifiers can have it."""
     return re.sub(r"\W", "_", name) or "kmod"
@@ -149,7 +154,7 @@ def source_steps(
         *folders,
         *source.extra,
         *made,
-        str(source.path),
+        as_operand(source.path),
     ]
     commands = [command]
     if flags.objtool and not flags.objtool_on_link:

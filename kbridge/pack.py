@@ -26,7 +26,7 @@ from kbridge.symbols.table import LINKER_ALIASES
 
 PAGE = 4096
 MAX_IMAGE = 64 << 20  # KELEVATE_MAX_IMAGE, bytes
-MAX_PERCPU = 32 << 10  # bytes; a kernel has as little as 8 KiB for all modules
+MAX_PERCPU = 8 << 10  # bytes: PERCPU_MODULE_RESERVE, what a kernel has for all its modules
 MAX_STACK_WORDS = 256  # KELEVATE_MAX_STACK_WORDS
 
 # enum kelevate_symbol
@@ -205,6 +205,10 @@ class _Packer:
         flags = self.sections[index]["sh_flags"]
         if flags & SH_FLAGS.SHF_EXECINSTR:
             return 0
+        # -fPIC has constants with addresses in them there; they are relocated before the image
+        # becomes read-only
+        if self.sections[index].name.startswith(".data.rel.ro"):
+            return 1
         return 2 if flags & SH_FLAGS.SHF_WRITE else 1
 
     def _is_bss(self, index: int) -> bool:

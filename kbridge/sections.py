@@ -24,6 +24,7 @@ TABLES = (
     ".orc_unwind_ip",
     "__param",
     "___srcu_struct_ptrs",
+    "__trace_printk_fmt",
 )
 
 # what only a module loader, the function tracer or a tool would read
@@ -51,7 +52,6 @@ INERT = {
     "_ftrace_events": "its own trace events are not listed",
     "_ftrace_eval_map": "",
     "__tracepoint_str": "",
-    "__trace_printk_fmt": "its trace_printk() output cannot be formatted by the kernel",
 }
 
 _CONSTRUCTORS = (".init_array", ".ctors", ".fini_array", ".dtors")

@@ -60,6 +60,8 @@ static void open_device(struct kb_image *program)
 
 		if (errno == EPERM || errno == EACCES)
 			hint = "only holders of CAP_SYS_MODULE may elevate: run it as root";
+		else if (errno == EMFILE || errno == ENFILE)
+			hint = "allow more open files: ulimit -n";
 		kb_fail(program->image.name, "cannot open " DEVICE ": ", strerror(errno), hint);
 	}
 	fd = fcntl(low, F_DUPFD_CLOEXEC, HIGH_FD);
@@ -70,18 +72,30 @@ static void open_device(struct kb_image *program)
 	__atomic_store_n(&program->fd, fd, __ATOMIC_RELEASE);
 }
 
-static int load(struct kb_image *program)
+/* 0 also where the file holds the image already; ENOTTY where it holds another. */
+static int load_with(struct kb_image *program, const char *args)
 {
 	struct kelevate_image image = program->image;
-	char args[KELEVATE_MAX_ARGS];
+
+	image.args = (uintptr_t)args;
+	return ioctl(program->fd, KELEVATE_LOAD, &image) < 0 ? errno : 0;
+}
+
+static int load(struct kb_image *program)
+{
+	/* not on the stack, which may be a small one of a thread or a signal handler */
+	char *args = mmap(NULL, KELEVATE_MAX_ARGS, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int error;
 
-	kb_params(image.name, args, sizeof(args));
-	image.args = (uintptr_t)args;
-	error = ioctl(program->fd, KELEVATE_LOAD, &image) < 0 ? errno : 0;
-	if (error == EINVAL && *args)
-		kb_fail(image.name, "cannot load its kernel part: ", strerror(error),
+	if (args == MAP_FAILED)
+		return errno;
+	kb_params(program->image.name, args, KELEVATE_MAX_ARGS);
+	error = load_with(program, args);
+	if (*args && (error == EINVAL || error == ERANGE || error == ENOSPC))
+		kb_fail(program->image.name, "cannot load its kernel part: ", strerror(error),
 			"is a value in KBRIDGE_PARAMS wrong? the kernel log (dmesg) says more");
+	munmap(args, KELEVATE_MAX_ARGS);
 	return error;
 }
 
@@ -147,7 +161,7 @@ void kb_first_gate(struct kb_image *program, long result)
 void kb_unregister(struct kb_image *program)
 {
 	/* the number may be another file's by now: ours says 0 to its own image */
-	if (program->mapped && program->fd >= 0 && !load(program)) {
+	if (program->mapped && program->fd >= 0 && !load_with(program, NULL)) {
 		close(program->fd);
 		program->fd = -1;
 	}

@@ -51,7 +51,8 @@ void kb_params(const char *image, char *args, size_t room)
 
 		if (length && from) {
 			if (used + (end - from) + 2 > room)
-				kb_fail(image, "too long: ", VARIABLE, "give fewer parameters");
+				kb_fail(image, "parameters of more than 4095 bytes in ", VARIABLE,
+					"give fewer or shorter ones");
 			memcpy(args + used, from, end - from);
 			used += end - from;
 			args[used++] = ' ';

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _BAD = re.compile(
-    r"BUG[: ]|WARNING:|Oops|general protection|Kernel panic|Call Trace|soft lockup|"
+    r"\bBUG[: ]|WARNING:|Oops|general protection|Kernel panic|Call Trace|soft lockup|"
     r"unable to handle|double fault|refcount_t|use-after-free|W\+X|list_(?:add|del) corruption"
 )
 

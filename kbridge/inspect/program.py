@@ -31,7 +31,7 @@ _NUMBERS = (
     "import_names_size", "strings_size", "percpu", "percpu_size", "percpu_align", "init", "exit",
     "flags",
 )  # fmt: skip
-_ABI = 3
+_ABI = 4
 _BODY = struct.Struct(f"<{len(_POINTERS)}Q{len(_NUMBERS)}I")
 _SECTIONS = {"image": ".kbridge", "program": ".kbridge.program"}
 # notes of the name kbridge

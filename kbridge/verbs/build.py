@@ -210,7 +210,7 @@ def app_command(
     pic = ["-fPIC"] if shared else []
     depend = ["-MMD", "-MF", str(output.with_suffix(".d")), "-MT", str(output)]
     flags = ["-pipe", "-O2", "-g", *pic, *includes, *cflags, *depend]
-    return [*app_compiler([source]), *flags, "-c", "-o", str(output), str(source)]
+    return [*app_compiler([source]), *flags, "-c", "-o", str(output), kcompile.as_operand(source)]
 
 
 def kernel_symbols(target: KernelTarget) -> SymbolTable:

@@ -14,15 +14,19 @@
 #include <linux/workqueue.h>
 #include "internal.h"
 
-#define RETRY (HZ / 20 + 1)
+#define FIRST_RETRY (HZ / 20 + 1)
+#define LAST_RETRY HZ
 
-/* May sleep for as long as a module_exit() does, so not one of the kernel's. */
+/*
+ * May sleep for as long as a module_exit() does, so not one of the kernel's.  Not WQ_MEM_RECLAIM:
+ * module_exit() may flush work of others.
+ */
 static struct workqueue_struct *endings;
 
 /* What it registered would call freed memory: the lesser harm is to keep it, as for a module. */
 static bool is_permanent(const struct instance *inst)
 {
-	if (inst->exit || inst->init_result)
+	if (inst->exit || inst->init_result < 0)
 		return false;
 	if (inst->init)
 		pr_info("%s: has module_init() but no module_exit(): left in memory\n",
@@ -42,9 +46,12 @@ static bool withdraw_from_kernel(struct instance *inst)
 	if (atomic_cmpxchg(&mod->refcnt, 1, 0) != 1)
 		return false;
 	mod->state = MODULE_STATE_GOING;
-	if (inst->exit && !inst->init_result)
+	if (inst->exit && inst->init_result >= 0)
 		((void (*)(void))(inst->base + inst->exit - 1))();
 	async_synchronize_full();
+	/* first: to set a parameter may be to call the image */
+	instance_drop_params(inst);
+	instance_remove_from_sysfs(inst);
 	instance_unfinish(inst);
 	pr_info("%s freed\n", mod->name);
 	return true;
@@ -79,7 +86,8 @@ static void end(struct work_struct *work)
 		if (waiting)
 			pr_info("%s: the kernel still uses it: freed when it no longer does\n",
 				inst->mod->name);
-		queue_delayed_work(endings, &inst->ending, RETRY);
+		queue_delayed_work(endings, &inst->ending, inst->retry);
+		inst->retry = min_t(unsigned long, 2 * inst->retry, LAST_RETRY);
 	}
 	if (waiting)
 		complete(waiting);
@@ -92,11 +100,10 @@ static void instance_free(struct kref *users)
 	struct instance *inst = container_of(users, struct instance, users);
 	DECLARE_COMPLETION_ONSTACK(done);
 
-	/* what stays, stays with us: it has our functions in sysfs */
-	__module_get(THIS_MODULE);
 	if (inst->finished && is_permanent(inst))
 		return;
 	inst->waiting = &done;
+	inst->retry = FIRST_RETRY;
 	INIT_DELAYED_WORK(&inst->ending, end);
 	queue_delayed_work(endings, &inst->ending, 0);
 	wait_for_completion(&done);
@@ -110,7 +117,7 @@ void instance_put(struct instance *inst)
 
 int endings_start(void)
 {
-	endings = alloc_workqueue("kelevate", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	endings = alloc_workqueue("kelevate", WQ_UNBOUND, 0);
 	return endings ? 0 : -ENOMEM;
 }
 

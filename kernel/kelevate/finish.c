@@ -2,11 +2,12 @@
 /*
  * Makes a relocated image part of the running kernel, by the kernel's own functions, in the order
  * in which load_module() uses them: alternatives, retpolines, return sites, unwind tables, then
- * BUG and exception tables, static SRCU structures, static keys and static calls; and takes it out
- * again.
+ * BUG and exception tables, static SRCU structures, static keys, static calls and formats of
+ * trace_printk(); and takes it out again.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/bug.h>
 #include <linux/extable.h>
 #include <linux/jump_label.h>
 #include <linux/notifier.h>
@@ -14,6 +15,7 @@
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/static_call.h>
+#include <asm/alternative.h>
 #include <asm/extable.h>
 #include "internal.h"
 
@@ -37,8 +39,77 @@ static const char names[KELEVATE_TABLES + 1][NAME_SIZE] = {
 	[KELEVATE_ORC_UNWIND_IP] = ".orc_unwind_ip",
 	[KELEVATE_PARAM] = "__param",
 	[KELEVATE_SRCU_STRUCT_PTRS] = "___srcu_struct_ptrs",
+	[KELEVATE_TRACE_PRINTK_FMT] = "__trace_printk_fmt",
 	[KELEVATE_TABLES] = ".text",
 };
+
+/* Bytes of an entry: the kernel walks tables entry by entry, also past an end that is none. */
+static const u32 entry_sizes[KELEVATE_TABLES] = {
+	[KELEVATE_BUG_TABLE] = sizeof(struct bug_entry),
+	[KELEVATE_EX_TABLE] = sizeof(struct exception_table_entry),
+	[KELEVATE_JUMP_TABLE] = sizeof(struct jump_entry),
+	[KELEVATE_STATIC_CALL_SITES] = sizeof(struct static_call_site),
+	[KELEVATE_ALTINSTRUCTIONS] = sizeof(struct alt_instr),
+#ifdef HAVE_PARAVIRT_PATCH_SITE
+	[KELEVATE_PARAINSTRUCTIONS] = sizeof(struct paravirt_patch_site),
+#else
+	[KELEVATE_PARAINSTRUCTIONS] = 1, /* nobody reads it */
+#endif
+	[KELEVATE_RETPOLINE_SITES] = sizeof(s32),
+	[KELEVATE_RETURN_SITES] = sizeof(s32),
+	[KELEVATE_CALL_SITES] = sizeof(s32),
+	[KELEVATE_ORC_UNWIND] = 6, /* struct orc_entry, packed: asm/orc_types.h */
+	[KELEVATE_ORC_UNWIND_IP] = sizeof(int),
+	[KELEVATE_PARAM] = sizeof(struct kernel_param),
+	[KELEVATE_SRCU_STRUCT_PTRS] = sizeof(struct srcu_struct *),
+	[KELEVATE_TRACE_PRINTK_FMT] = sizeof(char *),
+};
+
+int check_tables(const struct kelevate_image *m, const struct kelevate_range *tables)
+{
+	unsigned int k;
+
+	for (k = 0; k < KELEVATE_TABLES; k++)
+		if (tables[k].offset > m->end || tables[k].size > m->end - tables[k].offset ||
+		    tables[k].size % entry_sizes[k])
+			return -EINVAL;
+	/* the kernel sorts the two together: one struct orc_entry for each int */
+	return tables[KELEVATE_ORC_UNWIND].size / 6 == tables[KELEVATE_ORC_UNWIND_IP].size / 4
+		       ? 0
+		       : -EINVAL;
+}
+
+/* What load_module() has these do through its notifier chain; NULL where a kernel lacks one. */
+static int (**const notifiers[])(struct notifier_block *nb, unsigned long val, void *mod) = {
+	&kernel.srcu_module_notify,	   &kernel.jump_label_module_notify,
+	&kernel.static_call_module_notify, &kernel.module_trace_bprintk_format_notify,
+	&kernel.kprobes_module_callback,
+};
+
+static void go(struct instance *inst, int count)
+{
+	while (count--)
+		if (*notifiers[count])
+			(*notifiers[count])(NULL, MODULE_STATE_GOING, inst->mod);
+}
+
+static int come(struct instance *inst)
+{
+	int err = 0, k;
+
+	for (k = 0; k < ARRAY_SIZE(notifiers); k++) {
+		if (!*notifiers[k])
+			continue;
+		err = (*notifiers[k])(NULL, MODULE_STATE_COMING, inst->mod);
+		/* srcu_module_notify() returns an errno as it is */
+		err = err < 0 ? err : notifier_to_errno(err);
+		if (err) {
+			go(inst, k);
+			break;
+		}
+	}
+	return err;
+}
 
 /* The header and section list of a .ko, made up from the image's tables. */
 struct sections {
@@ -99,6 +170,12 @@ static void set_tables(struct instance *inst, const struct kelevate_range *table
 	t = &tables[KELEVATE_SRCU_STRUCT_PTRS];
 	mod->srcu_struct_ptrs = inst->base + t->offset;
 	mod->num_srcu_structs = t->size / sizeof(struct srcu_struct *);
+
+#ifdef CONFIG_TRACING
+	t = &tables[KELEVATE_TRACE_PRINTK_FMT];
+	mod->trace_bprintk_fmt_start = inst->base + t->offset;
+	mod->num_trace_bprintk_fmt = t->size / sizeof(char *);
+#endif
 }
 
 /* Read-only and executable, never writable and executable at once. */
@@ -153,31 +230,17 @@ int instance_finish(struct instance *inst, const struct kelevate_range *tables)
 	if (err)
 		goto out;
 	publish(inst, s);
-	/* srcu_module_notify() returns an errno as it is */
-	err = kernel.srcu_module_notify(NULL, MODULE_STATE_COMING, inst->mod);
-	if (err)
-		goto withdraw;
-	err = notifier_to_errno(
-		kernel.jump_label_module_notify(NULL, MODULE_STATE_COMING, inst->mod));
-	if (err)
-		goto srcu;
-	err = notifier_to_errno(
-		kernel.static_call_module_notify(NULL, MODULE_STATE_COMING, inst->mod));
-	if (err)
-		goto keys;
+	err = come(inst);
+	if (err) {
+		withdraw(inst);
+		goto out;
+	}
 	err = protect(inst);
-	if (err)
-		goto calls;
-	inst->finished = true;
-	goto out;
-calls:
-	kernel.static_call_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
-keys:
-	kernel.jump_label_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
-srcu:
-	kernel.srcu_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
-withdraw:
-	withdraw(inst);
+	inst->finished = !err;
+	if (err) {
+		go(inst, ARRAY_SIZE(notifiers));
+		withdraw(inst);
+	}
 out:
 	kfree(s);
 	return err;
@@ -185,9 +248,7 @@ out:
 
 void instance_unfinish(struct instance *inst)
 {
-	kernel.static_call_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
-	kernel.jump_label_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
-	kernel.srcu_module_notify(NULL, MODULE_STATE_GOING, inst->mod);
+	go(inst, ARRAY_SIZE(notifiers));
 	withdraw(inst);
 	inst->finished = false;
 }

@@ -43,29 +43,16 @@ static int check_image(const struct kelevate_image *m)
 		return -EINVAL;
 	if (m->nimports > 1u << 20 || m->nrecords > 1u << 22 || m->ngates > 1u << 16 ||
 	    m->nsymbols > 1u << 20 || m->strings_size > 1u << 26 ||
-	    m->import_names_size > 1u << 26 || m->percpu_size > 1u << 15)
+	    m->import_names_size > 1u << 26 || m->percpu_size > PERCPU_MODULE_RESERVE)
 		return -EINVAL;
 	if (!m->nsymbols || !m->strings_size)
 		return -EINVAL;
-	if (m->content & ~PAGE_MASK)
+	if (m->content & ~PAGE_MASK || m->flags & ~KELEVATE_CALLED_BACK)
 		return -EINVAL;
 	if (m->percpu_size && (!is_power_of_2(m->percpu_align) || m->percpu_align > PAGE_SIZE ||
 			       !in_image(m, m->percpu, m->percpu_size)))
 		return -EINVAL;
 	return 0;
-}
-
-static int check_tables(const struct request *req)
-{
-	const struct kelevate_range *orc = &req->tables[KELEVATE_ORC_UNWIND];
-	const struct kelevate_range *ip = &req->tables[KELEVATE_ORC_UNWIND_IP];
-	unsigned int k;
-
-	for (k = 0; k < KELEVATE_TABLES; k++)
-		if (!in_image(&req->image, req->tables[k].offset, req->tables[k].size))
-			return -EINVAL;
-	/* the kernel sorts the two together: one struct orc_entry for each int */
-	return orc->size % 6 || ip->size % 4 || orc->size / 6 != ip->size / 4 ? -EINVAL : 0;
 }
 
 static void free_request(struct request *req)
@@ -109,7 +96,7 @@ static int copy_request(struct request *req, const struct kelevate_image __user 
 			   &req->tables);
 	if (!err && m->args)
 		err = take(strndup_user(u64_to_user_ptr(m->args), KELEVATE_MAX_ARGS), &req->args);
-	return err ?: check_tables(req);
+	return err ?: check_tables(m, req->tables);
 }
 
 /* ---- placing ---- */
@@ -373,8 +360,10 @@ struct instance *instance_load(const struct kelevate_image __user *image)
 
 	if (!err) {
 		inst = kvzalloc(struct_size(inst, gates, req.image.ngates), GFP_KERNEL);
-		if (inst)
+		if (inst) {
 			kref_init(&inst->users);
+			__module_get(THIS_MODULE); /* sysfs has our functions as long as it lives */
+		}
 		err = inst ? build(inst, &req) : -ENOMEM;
 	}
 	free_request(&req);

@@ -13,6 +13,7 @@ struct instance {
 	struct kref users; /* open files */
 	struct delayed_work ending;
 	struct completion *waiting; /* for the first try */
+	unsigned long retry;	    /* jiffies to the next one */
 	u64 content;		    /* the image's address in the program: which image it is */
 	void *base;		    /* in the module area; NULL before allocation */
 	struct module *mod;	    /* behind the image: THIS_MODULE is a 32-bit immediate */
@@ -25,7 +26,7 @@ struct instance {
 	bool finished; /* known to the kernel's tables */
 	bool in_sysfs;
 	bool called_back; /* KELEVATE_CALLED_BACK */
-	int init_result;  /* of module_init(); 0 also where there is none */
+	int init_result;  /* of module_init(), negative: failed; 0 also where there is none */
 	u32 ngates;
 	struct kelevate_gate gates[];
 };
@@ -54,6 +55,10 @@ struct kernel_functions {
 	int (*jump_label_module_notify)(struct notifier_block *nb, unsigned long val, void *mod);
 	int (*static_call_module_notify)(struct notifier_block *nb, unsigned long val, void *mod);
 	int (*srcu_module_notify)(struct notifier_block *nb, unsigned long val, void *mod);
+	/* these two may be NULL */
+	int (*module_trace_bprintk_format_notify)(struct notifier_block *nb, unsigned long val,
+						  void *mod);
+	int (*kprobes_module_callback)(struct notifier_block *nb, unsigned long val, void *mod);
 	char *(*parse_args)(const char *doing, char *args, const struct kernel_param *params,
 			    unsigned int num, s16 min_level, s16 max_level, void *arg,
 			    int (*unknown)(char *param, char *val, const char *doing, void *arg));
@@ -108,6 +113,7 @@ int bind_imports(struct instance *inst, struct request *req);
 void release_imports(struct instance *inst);
 
 /* finish.c */
+int check_tables(const struct kelevate_image *m, const struct kelevate_range *tables);
 int instance_finish(struct instance *inst, const struct kelevate_range *tables);
 void instance_unfinish(struct instance *inst);
 

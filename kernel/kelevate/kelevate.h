@@ -11,7 +11,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define KELEVATE_ABI 3
+#define KELEVATE_ABI 4
 
 /*
  * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
@@ -33,7 +33,7 @@
  * Errors: ENOTTY (the file does not hold this image), EINVAL, EPERM, EFAULT, ENOMEM.
  *
  * The gate of module_init() tells what it returned at KELEVATE_LOAD; it is not run again.  When
- * that was not 0, every other gate fails with ECANCELED.
+ * that was negative, every other gate fails with ECANCELED.
  */
 #define KELEVATE_CALL _IO(0xb8, 0x01)
 #define KELEVATE_DONE 0x6b622121
@@ -75,6 +75,7 @@ enum kelevate_table {
 	KELEVATE_ORC_UNWIND_IP,
 	KELEVATE_PARAM,
 	KELEVATE_SRCU_STRUCT_PTRS,
+	KELEVATE_TRACE_PRINTK_FMT,
 	KELEVATE_TABLES,
 };
 

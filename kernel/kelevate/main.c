@@ -127,7 +127,7 @@ static int run_gate(const struct instance *inst, const struct kelevate_gate *gat
 		*result = (struct words2){ inst->init_result, 0 };
 		return 0;
 	}
-	if (unlikely(inst->init_result))
+	if (unlikely(inst->init_result < 0))
 		return -ECANCELED;
 	if (unlikely(gate->stack_words))
 		return call_with_stack(f, r, gate->stack_words, result);
@@ -280,7 +280,10 @@ static const struct vm_operations_struct kelevate_vm_ops = {
 static int kelevate_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	const struct slot *slot = file->private_data;
+	int err = may_elevate();
 
+	if (err)
+		return err;
 	if (!smp_load_acquire(&slot->instance))
 		return -ENODEV;
 	if (vma->vm_flags & (VM_WRITE | VM_EXEC))

@@ -70,6 +70,11 @@ int find_kernel_functions(void)
 	/* an empty weak function in some kernels, then it is left out of the image */
 	kernel.module_arch_cleanup = (void *)lookup("module_arch_cleanup");
 
+	/* of kernels without CONFIG_TRACING, CONFIG_KPROBES: not there */
+	kernel.module_trace_bprintk_format_notify =
+		(void *)lookup("module_trace_bprintk_format_notify");
+	kernel.kprobes_module_callback = (void *)lookup("kprobes_module_callback");
+
 	/*
 	 * execmem_alloc() took the place of module_alloc() with Linux commit 12af2b83d0b1
 	 * ("mm: introduce execmem_alloc() and execmem_free()", v6.10).

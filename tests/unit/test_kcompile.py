@@ -109,6 +109,10 @@ def test_names_and_user_flags(code: str) -> None:
     assert made.object == Path("out/my-mod.o")
 
 
+def test_a_source_is_no_option() -> None:
+    assert steps("pic", "-dash.c").commands[0][-1] == "./-dash.c"
+
+
 @pytest.mark.parametrize("code", options.CODE_MODELS)
 def test_assembly_has_flags_of_its_own(code: str) -> None:
     command = steps(code, "src/fast.S").commands[0]

@@ -32,7 +32,7 @@ def test_everything_is_finished(kbridge: Kbridge, tmp_path: Path, release: str) 
     for code in options.CODE_MODELS:
         out = tmp_path / code / "finish"
         program = build(kbridge, PROGRAMS / "finish.c", KMODS, out, release, "--code", code)
-        lines = ("finish", "finish outlive", "finish bug")
+        lines = ("finish", "finish outlive", "finish bug", "finish traced")
         commands |= {f"{code}: {line}": program for line in lines}
     app, kmod = PROGRAMS / "forgotten.c", PROGRAMS / "forgotten_kmod.c"
     commands["forgotten"] = build(kbridge, app, kmod, tmp_path / "forgotten", release)
@@ -45,7 +45,7 @@ def test_everything_is_finished(kbridge: Kbridge, tmp_path: Path, release: str) 
         assert "FAIL" not in text, f"{line}:\n{text}"
         status = "status 139" if line.endswith("bug") else "status 0"
         assert text.rstrip().endswith(status), f"{line}:\n{text}"
-    assert all(said[f"{code}: finish"].count("ok ") == 35 for code in options.CODE_MODELS)
+    assert all(said[f"{code}: finish"].count("ok ") == 36 for code in options.CODE_MODELS)
     _check_log(log)
 
 
@@ -56,7 +56,7 @@ def _check_log(log: Path) -> None:
     assert text.count(warning) == models
     bug = f"finish_kmod.c:{line_of('BUG_ON(line')}!"
     assert len(re.findall(rf"kernel BUG at \S*{bug}", text)) == 2 * models  # a child's, its own
-    assert text.count("finish_kmod: exit, thread made") == models * 5
+    assert text.count("finish_kmod: exit, thread made") == models * 6
     assert text.count("kb:forgotten: the kernel may call it, and it has no module_exit()") == 2
     assert re.findall(r"device_kmod: exit after (\d) releases, root opened", text) == ["1", "2"]
     assert text.count("kb:device: the kernel still uses it") == 1

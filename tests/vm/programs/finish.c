@@ -4,6 +4,7 @@
  * of failures.
  *
  * finish bug: BUG() kills the program, and only it.
+ * finish traced: trace_printk() of an image that is gone.
  * finish outlive: what a gate of a child, and of a parent that ends first, leaves running.
  */
 #include <fcntl.h>
@@ -12,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "check.h"
@@ -69,6 +72,7 @@ static void kernel_machinery(void)
 	check("per-CPU pointer", percpu_pointer(), 1);
 	check("alternatives", alternatives(), 1);
 	check("clear_page", page_cleared(), 1);
+	check("constants are read-only", constants_are_read_only(), 1);
 	check("WARN_ON_ONCE goes on", warn_here() + warn_here(), 2);
 }
 
@@ -109,6 +113,39 @@ static int bug(void)
 	fflush(stdout);
 	bug_here(1);
 	return 0;
+}
+
+/* What trace_printk() wrote can be read when the image is gone. */
+static int traced(void)
+{
+	static char text[1 << 16];
+	size_t used = 0;
+	ssize_t more;
+	int status, fd;
+	pid_t child;
+
+	mkdir("/tmp/tracing", 0700);
+	check("tracefs", mount("tracefs", "/tmp/tracing", "tracefs", 0, NULL), 0);
+	fd = open("/tmp/tracing/tracing_on", O_WRONLY); /* an oops turns it off */
+	check("tracing on", write(fd, "1", 1), 1);
+	close(fd);
+	child = fork();
+	if (!child)
+		_exit(trace_here(4711) != 4711);
+	waitpid(child, &status, 0);
+	check("trace_printk", status, 0);
+	fd = open("/tmp/tracing/trace", O_RDONLY);
+	while (used < sizeof(text) - 1) {
+		more = read(fd, text + used, sizeof(text) - 1 - used);
+		if (more <= 0)
+			break;
+		used += more;
+	}
+	close(fd);
+	umount("/tmp/tracing");
+	check("its number", strstr(text, "finish traces 4711") != NULL, 1);
+	check("its line", strstr(text, "finish traces a line") != NULL, 1);
+	return failures != 0;
 }
 
 static int instances(void)
@@ -189,6 +226,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc > 1 && !strcmp(argv[1], "bug"))
 		return bug();
+	if (argc > 1 && !strcmp(argv[1], "traced"))
+		return traced();
 	if (argc > 1 && !strcmp(argv[1], "outlive"))
 		return outlive();
 	parameters();

@@ -396,6 +396,25 @@ int page_cleared(void)
 	return good;
 }
 
+/* ---- what stays, and what cannot be written ---- */
+
+int trace_here(int x)
+{
+	trace_printk("finish traces %d\n", x);
+	trace_printk("finish traces a line\n");
+	return x;
+}
+
+static int (*const constant[])(int) = { add_one, add_ten };
+
+int constants_are_read_only(void)
+{
+	void *value = add_ten;
+
+	return copy_to_kernel_nofault((void *)constant, &value, sizeof(value)) == -EFAULT &&
+	       constant[size & 1](1) > 1;
+}
+
 /* ---- trouble ---- */
 
 void bug_here(int line_to_be_named)

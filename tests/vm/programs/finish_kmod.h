@@ -45,6 +45,10 @@ int in_included_source(int x);
 int alternatives(void);
 int page_cleared(void);
 
+/* in the trace buffer until after the program's end; writes to a constant must fail */
+int trace_here(int x);
+int constants_are_read_only(void);
+
 void bug_here(int line_to_be_named);
 int warn_here(void);
 
