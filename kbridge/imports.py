@@ -28,6 +28,8 @@ class Bound:
 
 def _resolve(name: str, table: SymbolTable, exports: Mapping[str, str]) -> Symbol | None:
     """The kernel image's symbol, None where a module's is meant."""
+    if name in exports and not table.find(name):
+        return None  # without the search for names that look like it
     try:
         symbol = table.resolve(name)
     except (UnknownSymbol, AmbiguousSymbol):
