@@ -27,6 +27,7 @@ from kbridge.symbols.table import LINKER_ALIASES
 PAGE = 4096
 MAX_IMAGE = 64 << 20  # KELEVATE_MAX_IMAGE, bytes
 MAX_PERCPU = 8 << 10  # bytes: PERCPU_MODULE_RESERVE, what a kernel has for all its modules
+MAX_GATES, MAX_RECORDS = 1 << 16, 1 << 22  # image.c, check_image()
 MAX_STACK_WORDS = 256  # KELEVATE_MAX_STACK_WORDS
 
 # enum kelevate_symbol
@@ -394,6 +395,14 @@ class _Packer:
             for relocation in relocations:
                 self._relocate_one(section, relocation)
         self.image.records.sort()
+        self._limit("addresses to relocate", len(self.image.records), MAX_RECORDS)
+
+    def _limit(self, what: str, count: int, most: int) -> None:
+        if count > most:
+            raise KbridgeError(
+                f"{self.name}: {count} {what}, and an image has {most} at most",
+                hint="make several libraries of it, or functions static",
+            )
 
     # -- inspection --
 
@@ -485,6 +494,7 @@ class _Packer:
                 f"{self.name}: no debug information, so nobody knows what its functions take",
                 hint="do not switch it off: leave -g0 out of the compiler flags",
             )
+        self._limit("functions that are not static", len(functions), MAX_GATES)
         known = prototypes.read(self.elf, functions)
         at = {functions[name]: prototype for name, prototype in known.items()}
         for name, offset in sorted(functions.items()):

@@ -77,14 +77,15 @@ def write_atomically(path: Path, data: bytes | str, *, mode: int = 0o644) -> Non
 
 def check_output(path: Path) -> None:
     """Refuse to replace what is no program or library: a device, a folder, somebody's source."""
-    if path.is_dir():
+    real = path.resolve()  # also where a folder of "folder/../file" is yet to be made
+    if real.is_dir():
         raise UsageError(f"{path}: is a folder", hint="name a file in it")
-    if not path.exists():
+    if not real.exists():
         return
     try:
-        if not path.is_file():
+        if not real.is_file():
             raise UsageError(f"{path}: not a regular file", hint="name another output")
-        with path.open("rb") as stream:
+        with real.open("rb") as stream:
             start = stream.read(4)
     except OSError as problem:
         raise KbridgeError(

@@ -45,7 +45,7 @@ PLAIN = (
 
 # placed, but nobody registers them: what that means is said (once for a family)
 INERT = {
-    "__tracepoints": "its own tracepoints never fire",
+    "__tracepoints": "only probes that it registers itself see its own tracepoints",
     "__tracepoints_ptrs": "",
     "__tracepoints_strings": "",
     "__bpf_raw_tp_map": "",

@@ -203,7 +203,7 @@ def test_missing_and_unreadable(kbridge: Kbridge, project: Path) -> None:
         assert "hint" in done.stderr or "folder" in done.stderr
 
 
-@pytest.mark.parametrize("output", ["app.c", "kmod.c", "it.h", "/dev/full", "sub/"])
+@pytest.mark.parametrize("output", ["app.c", "kmod.c", "it.h", "/dev/full", "sub/", "no/../app.c"])
 def test_what_is_no_program_is_not_replaced(kbridge: Kbridge, project: Path, output: str) -> None:
     before = {path: path.read_bytes() for path in project.iterdir()}
     done = kbridge("build", "app.c", "--kmod", "kmod.c", "-o", output, cwd=project)
