@@ -379,6 +379,8 @@ def kbridge_program(
     for one in (*app, *kmod):
         if isinstance(one, str) and Path(env.Dir("#").abspath, one).is_dir():
             raise UserError(f"{one}: a folder, and a source has to be a file")
+        if isinstance(one, str) and env.File(one) == env.File(target):
+            raise UserError(f"{one}: would be replaced by the program made of it")
     given = {key: value for key, value in how.items() if value is not None}
     try:
         request = build.BuildRequest(

@@ -366,6 +366,7 @@ def test_scons_bad_input(scons: Scons, project: Path) -> None:
         ((*sources, "kernel=1.2.3"), "no headers for kernel 1.2.3"),
         ((*sources, "name=../x"), "a name, not a path"),
         ((f"app={project}", sources[1]), "a folder"),
+        ((*sources, f"out={project}", "name=app.c"), "app.c: would be replaced"),
         ((sources[0],), "no kmod source"),
         ((sources[1],), "no app source"),
         (("app=nope.c", sources[1]), "nope.c: no such app source"),
