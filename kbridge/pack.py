@@ -43,6 +43,11 @@ _TYPE_NAMES = {
 }  # fmt: skip
 
 
+# What macros and objtool put beside functions of the source: nothing for an app to call.
+# objtool's prefix symbols; static call trampolines; the insides of tracepoints
+_GENERATED = ("__pfx_", "__cfi_", "__SCT__", "__traceiter_", "__probestub_")
+
+
 class Record(NamedTuple):
     """One struct elf64_rela of the image."""
 
@@ -471,7 +476,7 @@ class _Packer:
         for symbol in self.symbols:
             if symbol.bind not in ("STB_GLOBAL", "STB_WEAK") or symbol.section == "SHN_UNDEF":
                 continue
-            if symbol.section not in self.offsets or symbol.name.startswith("__pfx_"):
+            if symbol.section not in self.offsets or symbol.name.startswith(_GENERATED):
                 continue
             if symbol.name == "cleanup_module":
                 continue
