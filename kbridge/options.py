@@ -84,7 +84,7 @@ OPTIONS = (
     Option("app", "app sources (user headers)", variable="app", kind="list"),
     Option(
         "kmod",
-        "kernel-style sources (kernel headers)",
+        "kernel-style sources (kernel headers), .c or .S; may be given again",
         ("build",),
         ("--kmod",),
         "kmod",
@@ -182,7 +182,8 @@ OPTIONS = (
     ),
     Option(
         "allow",
-        "do not refuse what is of this class in the kmod; may be given again",
+        "do not refuse what is of this class in the kmod, one of "
+        f"{', '.join(REFUSED_CLASSES)} (see docs/kmod.md); may be given again",
         ("build",),
         ("--allow",),
         "allow",
