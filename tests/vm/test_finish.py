@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Kbridge
-from guest_shell import Guest, build, console_log_environment
+from guest_shell import LIBRARIES, Guest, build, console_log_environment
 from kernel_log import complaints
 
 from kbridge import options
@@ -88,3 +88,20 @@ def test_bug_is_told_with_its_line(kbridge: Kbridge, tmp_path: Path) -> None:
     assert done.returncode == 139
     told = rf"kernel BUG at \S*finish_kmod.c:{line_of('BUG_ON(line')}! in bug_here\+"
     assert re.search(told, done.stderr)
+
+
+@pytest.mark.parametrize(("name", "status"), [("device", 0), ("forgotten", 1)])
+def test_unloading_kelevate(kbridge: Kbridge, tmp_path: Path, name: str, status: int) -> None:
+    """Possible when every image is gone; one that stays in memory keeps it."""
+    app, kmod = PROGRAMS / f"{name}.c", PROGRAMS / f"{name}_kmod.c"
+    release = target.find().release
+    program = build(kbridge, app, kmod, tmp_path / name, release)
+    # what was freed late takes its time
+    shell = f"{program} && /bin/busybox sleep 1; /bin/busybox rmmod kelevate; echo status $?"
+    files = [word for file in (*LIBRARIES, program) for word in ("--file", f"{file}:{file}")]
+    log = tmp_path / "console"
+    how = ["--kernel", release, "--timeout", "120", *files]
+    done = kbridge("run", *how, "/bin/busybox", "sh", "-c", shell, env=console_log_environment(log))
+    assert f"status {status}\n" in done.stdout, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+    assert not complaints(log)
