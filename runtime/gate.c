@@ -142,6 +142,7 @@ static void set_up(struct kb_image *program)
 
 void kb_first_gate(struct kb_image *program, long result)
 {
+	int kept = errno; /* a gate is no library call: a signal handler may make the first one */
 	sigset_t before;
 
 	if (result == -EPERM)
@@ -156,6 +157,7 @@ void kb_first_gate(struct kb_image *program, long result)
 	lock(program, &before);
 	set_up(program);
 	unlock(program, &before);
+	errno = kept;
 }
 
 void kb_unregister(struct kb_image *program)

@@ -7,6 +7,7 @@
  * finish traced: trace_printk() of an image that is gone.
  * finish outlive: what a gate of a child, and of a parent that ends first, leaves running.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <signal.h>
@@ -230,6 +231,9 @@ int main(int argc, char **argv)
 		return traced();
 	if (argc > 1 && !strcmp(argv[1], "outlive"))
 		return outlive();
+	errno = 4711;
+	param_size();
+	check("the first gate keeps errno", errno, 4711);
 	parameters();
 	kernel_machinery();
 	callbacks();
