@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import errno
+import itertools
 import os
+import re
 import shlex
 import signal
 import sys
@@ -20,6 +22,8 @@ from kbridge import __version__, log, options, proc
 from kbridge.errors import EXIT_FAILED, KbridgeError, UsageError
 
 EXIT_RUN_FAILED = 125  # of `kbridge run`: its own failure, since lower ones are the program's
+
+_PIECE = 1 << 16  # characters of output that are written at once
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its words")
         elif verb.name == "inspect":
             sub.add_argument("inspected", type=Path, metavar="FILE", help="an ELF file")
+        elif verb.name == "symbols":
+            what = "a name, or a quoted shell pattern: 'vfs_*'"
+            sub.add_argument("pattern", nargs="?", metavar="PATTERN", help=what)
     return parser
 
 
@@ -176,12 +183,38 @@ def _inspect(args: argparse.Namespace) -> int:
     return 0
 
 
+def _kernels(args: argparse.Namespace) -> int:
+    from kbridge.verbs import kernels
+
+    shown, problem = kernels.kernels(as_json=args.json)
+    sys.stdout.write(shown)
+    if problem:
+        sys.stdout.flush()
+        raise problem
+    return 0
+
+
+def _symbols(args: argparse.Namespace) -> int:
+    from kbridge.verbs import symbols
+
+    request = symbols.SymbolsRequest(
+        args.pattern, args.kernel, args.kdir, all=args.all, format=args.format
+    )
+    shown = symbols.symbols(request)
+    # in pieces: with PYTHONUNBUFFERED, Python says nothing of a write that a reader cut short
+    for start in range(0, len(shown), _PIECE):
+        sys.stdout.write(shown[start : start + _PIECE])
+    return 0
+
+
 _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
     "run": _run,
     "gen-libkernel": _gen_libkernel,
     "kelevate": _kelevate,
     "inspect": _inspect,
+    "kernels": _kernels,
+    "symbols": _symbols,
 }
 
 
@@ -193,6 +226,12 @@ def _nearer(problem: UsageError, argv: Sequence[str]) -> UsageError:
         if verb in argv:
             known = [flag for option in options.of_verb(verb) for flag in option.flags]
             break
+    choice = re.match(r"argument (\S+): invalid choice: '(.*?)' \(", problem.message)
+    if choice and choice[1] != "VERB":
+        choices = [one.choices for one in options.OPTIONS if "/".join(one.flags) == choice[1]]
+        near = options.nearest(choice[2], itertools.chain(*choices))
+        if near:
+            problem.hint = f"did you mean {near}?"
     if not problem.message.startswith(("unrecognized arguments", "argument VERB")):
         return problem
     for word in argv:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 CODE_MODELS = ("pic", "kernel")
 LINK_MODES = ("libkernel", "script")
 MITIGATIONS = ("keep", "drop")
+SYMBOL_FORMATS = ("table", "kallsyms", "json")
 # what kbridge refuses in a kmod, unless told otherwise: sections.py and residue.py say why
 REFUSED_CLASSES = (
     "constructor",
@@ -76,9 +77,19 @@ VERBS = (
         "say what a program, object or module needs of the kernel, and does to it",
         "kbridge inspect build/myapp",
     ),
+    Verb(
+        "kernels",
+        "say which kernels are here, what they lack, and which package brings it",
+        "kbridge kernels",
+    ),
+    Verb(
+        "symbols",
+        "list the symbols of a kernel, at the addresses that its image is linked for",
+        "kbridge symbols 'vfs_*'",
+    ),
 )
 
-_TARGETED = ("build", "run", "gen-libkernel", "kelevate", "inspect")
+_TARGETED = ("build", "run", "gen-libkernel", "kelevate", "inspect", "symbols")
 
 OPTIONS = (
     Option("app", "app sources (user headers)", variable="app", kind="list"),
@@ -157,7 +168,7 @@ OPTIONS = (
     Option(
         "kdir",
         "kernel header folder, as for make -C (default: $KDIR)",
-        ("build", "gen-libkernel", "kelevate", "inspect"),
+        ("build", "gen-libkernel", "kelevate", "inspect", "symbols"),
         ("--kdir",),
         "kdir",
         "DIR",
@@ -220,7 +231,19 @@ OPTIONS = (
     Option(
         "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
     ),
-    Option("json", "print one JSON object instead of text", ("inspect",), ("--json",), kind="flag"),
+    Option(
+        "json", "print one JSON object instead of text", ("inspect", "kernels"), ("--json",),
+        kind="flag",
+    ),
+    Option(
+        "all", "also symbols whose names have several meanings, so that no kmod can be linked "
+        "against them", ("symbols",), ("--all",), kind="flag",
+    ),
+    Option(
+        "format", "table (address, kallsyms' letter, type, how exported, name), kallsyms (as "
+        "/proc/kallsyms), or a JSON list",
+        ("symbols",), ("--format",), choices=SYMBOL_FORMATS, default="table",
+    ),
     Option(
         "verbose",
         "print every command that is run, and (run) the kernel's messages",

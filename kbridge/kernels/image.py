@@ -112,13 +112,18 @@ def _fetch(release: str) -> None:
         _put_in_place(temporary / "unpacked", folder)
 
 
+def is_release(word: str) -> bool:
+    """Whether a kernel could say this of itself."""
+    return bool(_RELEASE.fullmatch(word))
+
+
 def find(release: str, *, download: bool = True) -> KernelImage:
     """The image of the kernel `release`, fetched (once; some 30 MB) if `download` allows.
 
     Raises UsageError for a release that cannot be one, KbridgeError that says where it looked
     and what to do where there is no image.
     """
-    if not _RELEASE.fullmatch(release):
+    if not is_release(release):
         raise UsageError(
             f"{release!r} is not a kernel release", hint="give it as uname -r says it there"
         )

@@ -91,6 +91,11 @@ def _cache_file(path: Path) -> Path:
     return paths.cache("symbols") / hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
+def is_cached(path: Path) -> bool:
+    """Whether `cached` would find the image's symbols in the cache."""
+    return _cache_file(path).is_file()
+
+
 def cached(path: Path) -> SymbolTable:
     """As `read`, kept in the user's cache by the image's path, size and time of change."""
     kept = _cache_file(path)

@@ -52,6 +52,9 @@ def test_scons_variables_are_those_promised() -> None:
         (["run", "--cpu", "2", "x"], "did you mean --cpus?"),
         (["build"], "-o FILE"),
         (["build", "-o", "x"], "--kmod FILE"),
+        (["build", "--code", "kernl"], "did you mean kernel?"),
+        (["build", "--allow", "sections"], "did you mean section?"),
+        (["symbols", "--format", "jsn"], "did you mean json?"),
     ],
 )
 def test_usage_errors_name_the_nearest(
