@@ -163,7 +163,11 @@ def _gen_libkernel(args: argparse.Namespace) -> int:
 
     if args.libkernel is None:
         raise UsageError("no output", hint="say what to write: -o libkernel.so")
-    gen_libkernel.generate(target.find(args.kernel, args.kdir), args.libkernel)
+    if args.symbols is not None:
+        table = gen_libkernel.of_file(args.symbols, args.kernel)
+    else:
+        table = gen_libkernel.of_kernel(target.find(args.kernel, args.kdir))
+    gen_libkernel.generate(table, args.libkernel)
     return 0
 
 

@@ -104,6 +104,15 @@ OPTIONS = (
     ),
     Option("output", "the program or library to write", ("build",), ("-o",), "", "FILE", "path"),
     Option("libkernel", "the file to write", ("gen-libkernel",), ("-o",), "", "FILE", "path"),
+    Option(
+        "symbols",
+        "take the symbols of this file: vmlinuz, vmlinux, System.map, or what /proc/kallsyms said",
+        ("gen-libkernel",),
+        ("--symbols",),
+        "",
+        "FILE",
+        "path",
+    ),
     Option("name", "name of the program (default: that of the first source)", variable="name"),
     Option("out", "folder to build in", variable="out", kind="path", default="build"),
     Option(

@@ -10,13 +10,24 @@ from kbridge.errors import KbridgeError
 from kbridge.kernels import image as kernel_image
 from kbridge.kernels.target import KernelTarget
 from kbridge.symbols import image as symbol_image
+from kbridge.symbols import source
+from kbridge.symbols.table import SymbolTable
 
 
-def generate(target: KernelTarget, output: Path) -> None:
-    """Write the run-time file `output` (KASLR slide 0) and the link stub `output`.stub."""
+def of_kernel(target: KernelTarget) -> SymbolTable:
+    return symbol_image.cached(kernel_image.find(target.release).vmlinuz)
+
+
+def of_file(file: Path, release: str | None) -> SymbolTable:
+    return source.read(file, release or "")
+
+
+def generate(table: SymbolTable, output: Path) -> None:
+    """Write the run-time file `output`, with the addresses of `table`, and the link stub
+    `output`.stub.
+    """
     paths.check_output(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    table = symbol_image.cached(kernel_image.find(target.release).vmlinuz)
     stub = output.with_name(output.name + ".stub")
     libkernel.write_runtime(table, output)
     names = {one.name: one.is_function for one in table.resolvable()}
@@ -25,4 +36,4 @@ def generate(target: KernelTarget, output: Path) -> None:
     except KbridgeError:
         output.unlink(missing_ok=True)
         raise
-    log.info(f"wrote {output} and {stub}: {len(names)} symbols of kernel {table.release}")
+    log.info(f"wrote {output} and {stub}: {len(names)} symbols of {table.origin}")

@@ -18,6 +18,8 @@ import pytest
 from conftest import Kbridge
 from elftools.elf.elffile import ELFFile
 
+from kbridge.kernels import image as images
+from kbridge.kernels import target
 from kbridge.kernels.target import KernelTarget
 
 ROOT = Path(__file__).parents[2]
@@ -394,6 +396,22 @@ def test_gen_libkernel(kbridge: Kbridge, project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (project / "libkernel.so").stat().st_size > 4_000_000
     assert (project / "libkernel.so.stub").is_file()
+    vmlinuz = images.find(target.find().release).vmlinuz
+    same = kbridge("gen-libkernel", "--symbols", vmlinuz, "-o", "same.so", cwd=project)
+    assert same.returncode == 0, same.stderr
+    assert (project / "same.so").read_bytes() == (project / "libkernel.so").read_bytes()
+    (project / "map").write_text("ffffffff81000000 T _stext\nffffffff81000010 D jiffies\n")
+    done = kbridge("gen-libkernel", "--symbols", "map", "-o", "small.so", cwd=project)
+    assert done.returncode == 0, done.stderr
+    shown = subprocess.run(
+        ["readelf", "-W", "--dyn-syms", project / "small.so"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert re.search(r"ffffffff81000010 +0 OBJECT .* ABS jiffies@LINUX_KERNEL", shown.stdout)
+    bad = kbridge("gen-libkernel", "--symbols", "kmod.c", "-o", "no.so", cwd=project)
+    assert bad.returncode == 1
+    assert "line 1 is no symbol" in bad.stderr
+    assert not (project / "no.so").exists()
     bad = kbridge("gen-libkernel", "-o", "kmod.c", cwd=project)
     assert bad.returncode == 2
     assert "is not replaced" in bad.stderr

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbridge.errors import KbridgeError
-from kbridge.symbols import kallsyms, notes
+from kbridge.symbols import kallsyms, notes, source
 from kbridge.symbols.table import Symbol
 
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
@@ -98,3 +98,33 @@ def test_cut_off_notes(content: bytes, length: int) -> None:
     whole = note(b"Linux\0", 0x101, b"\0") + note(b"GNU\0", 3, content)
     assert notes.build_id(whole) == content.hex()
     assert notes.build_id(whole[:length]) in ("", content.hex())
+
+
+def test_a_named_file_is_told_by_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "anything"
+    file.write_text("ffffffff81000000 T _stext\nffffffff81000010 T memcpy\n")
+    table = source.read(file, "6.1.0-test")
+    assert [one.name for one in table.symbols] == ["_stext", "memcpy"]
+    assert table.release == "6.1.0-test"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no symbols"),
+        (b"hello\n", "line 1 is no symbol"),
+        (b"0000000000000000 T _stext\n", "all addresses are zero"),
+        (b"\x7fELF\0\0", "damaged ELF"),
+        (b"\0" * 9000, "anything"),
+    ],
+)
+def test_files_that_are_no_source_of_symbols(
+    tmp_path: Path, temporary_cache: Path, content: bytes, says: str
+) -> None:
+    assert temporary_cache
+    file = tmp_path / "anything"
+    file.write_bytes(content)
+    with pytest.raises(KbridgeError, match=says):
+        source.read(file)
+    with pytest.raises(KbridgeError, match="No such file"):
+        source.read(tmp_path / "none")
