@@ -119,7 +119,7 @@ def lines(file: Path, image: Image) -> dict[str, tuple[Path, int]]:
     argv = ["addr2line", "-e", str(file), *(hex(gate.offset) for gate in gates)]
     found = {}
     for gate, place in zip(gates, proc.run(argv).stdout.splitlines(), strict=True):
-        path, _, line = place.partition(" ")[0].rpartition(":")
+        path, _, line = place.partition(" (discriminator")[0].rpartition(":")
         if line.isdigit() and int(line):
             found[gate.name] = (Path(path), int(line))
     return found

@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from kbridge import log, paths
 from kbridge.errors import KbridgeError
@@ -92,9 +92,16 @@ def asked_for() -> str | None:
     return f"clang{llvm}" if llvm.startswith("-") else "clang"
 
 
-def make_variables(target: KernelTarget) -> list[str]:
+def header(target: KernelTarget) -> Path | None:
+    """What clang includes ahead of all else for this kernel; None: nothing."""
+    kernel = of_kernel(target) if asked_for() else None
+    return paths.source("kernel", "clang.h") if kernel and kernel.family == "gcc" else None
+
+
+def make_variables(target: KernelTarget, header: Path | None = None) -> list[str]:
     """What make needs beside LLVM itself to compile with clang for this kernel.
 
+    `header` is a copy of header()'s file in a path that Kbuild takes: one without a space.
     Raises KbridgeError where the configuration binds the kernel to its own compiler.
     """
     clang = asked_for()
@@ -104,8 +111,8 @@ def make_variables(target: KernelTarget) -> list[str]:
     kernel = of_kernel(target)
     if kernel and kernel.family == "gcc":
         _refuse(target, kernel, clang)
-        header = f"-include {shlex.quote(str(paths.source('kernel', 'clang.h')))}"
-        flags = filter(None, (os.environ.get("KCFLAGS"), *_CLANG_WARNINGS, header))
+        included = f"-include {header}" if header else None
+        flags = filter(None, (os.environ.get("KCFLAGS"), *_CLANG_WARNINGS, included))
         words += [*_CLANG, f"KCFLAGS={' '.join(flags)}"]
     return words
 

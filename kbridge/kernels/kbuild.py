@@ -23,7 +23,7 @@ from kbridge.errors import CommandError, KbridgeError
 from kbridge.kernels import compiler
 from kbridge.kernels.target import KernelTarget
 
-_FORMAT = 6  # of the cache entries
+_FORMAT = 7  # of the cache entries
 _MAKE_VARIABLES = ("ARCH", "CROSS_COMPILE", "LLVM")
 _PROBE = {
     "Makefile": "obj-m := kbridge_probe.o\nkbridge_probe-y := one.o two.o three.o\n",
@@ -63,10 +63,10 @@ class KbuildFlags:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def make_variables(target: KernelTarget) -> list[str]:
+def make_variables(target: KernelTarget, header: Path | None = None) -> list[str]:
     """The caller's ARCH, CROSS_COMPILE and LLVM as make arguments, and what clang needs."""
     given = [f"{name}={os.environ[name]}" for name in _MAKE_VARIABLES if os.environ.get(name)]
-    return [*given, *compiler.make_variables(target)]
+    return [*given, *compiler.make_variables(target, header)]
 
 
 def dependencies(target: KernelTarget) -> list[Path]:
@@ -127,7 +127,11 @@ def flags(target: KernelTarget) -> KbuildFlags:
 
 def build_module(target: KernelTarget, folder: Path, what: str) -> None:
     """Run the ordinary external-module build in `folder`, whose path Kbuild must accept."""
-    argv = ["make", "-C", str(target.kdir), f"M={folder}", *make_variables(target), "modules"]
+    header = compiler.header(target)
+    if header:  # beside the sources, since our own folder may have a space in its path
+        header = Path(shutil.copy(header, folder))
+    variables = make_variables(target, header)
+    argv = ["make", "-C", str(target.kdir), f"M={folder}", *variables, "modules"]
     # MAKEFLAGS of a make that runs us would reach into this one
     clean = {"MAKEFLAGS": "", "MAKELEVEL": "", "MFLAGS": ""}
     try:
@@ -167,11 +171,13 @@ def _capture(target: KernelTarget) -> KbuildFlags:
         link, on_link = _saved_command(folder, "kbridge_probe.o")
     kdir = target.kdir.resolve()
     objtool = per_object or on_link
+    header = compiler.header(target)
+    included = ["-include", str(header)] if header else []
     return KbuildFlags(
         release=target.release,
         kdir=str(kdir),
         compiler=_identity(compile_[0]),
-        compile=_absolute(_strip_compile(compile_, folder), kdir),
+        compile=[*_absolute(_strip_compile(compile_, folder), kdir), *included],
         assemble=_absolute(_strip_compile(assemble, folder), kdir),
         link=_strip_link(link, folder),
         objtool=_absolute([word for word in objtool if not word.startswith(str(folder))], kdir),
@@ -201,6 +207,8 @@ def _strip_compile(words: list[str], folder: Path) -> list[str]:
     kept: list[str] = []
     skip = False
     for word in words:
+        if kept and kept[-1] == "-include" and str(folder) in word:
+            kept.pop()
         if skip or word == "-c" or word.startswith(mine) or str(folder) in word:
             skip = False
         elif word == "-o":
