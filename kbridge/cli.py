@@ -158,15 +158,17 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _gen_libkernel(args: argparse.Namespace) -> int:
+    from kbridge.kernels import image as kernel_image
     from kbridge.kernels import target
+    from kbridge.symbols import source
     from kbridge.verbs import gen_libkernel
 
     if args.libkernel is None:
         raise UsageError("no output", hint="say what to write: -o libkernel.so")
     if args.symbols is not None:
-        table = gen_libkernel.of_file(args.symbols, args.kernel)
+        table = source.read(args.symbols, args.kernel or "")
     else:
-        table = gen_libkernel.of_kernel(target.find(args.kernel, args.kdir))
+        table = kernel_image.symbols(target.find(args.kernel, args.kdir).release)
     gen_libkernel.generate(table, args.libkernel)
     return 0
 
@@ -179,11 +181,17 @@ def _kelevate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _write(text: str) -> None:
+    """In pieces: with PYTHONUNBUFFERED, Python says nothing of a write that a reader cut short."""
+    for start in range(0, len(text), _PIECE):
+        sys.stdout.write(text[start : start + _PIECE])
+
+
 def _inspect(args: argparse.Namespace) -> int:
     from kbridge.verbs import inspect
 
     request = inspect.InspectRequest(args.inspected, args.kernel, args.kdir, args.json)
-    sys.stdout.write(inspect.inspect(request))
+    _write(inspect.inspect(request))
     return 0
 
 
@@ -191,7 +199,7 @@ def _kernels(args: argparse.Namespace) -> int:
     from kbridge.verbs import kernels
 
     shown, problem = kernels.kernels(as_json=args.json)
-    sys.stdout.write(shown)
+    _write(shown)
     if problem:
         sys.stdout.flush()
         raise problem
@@ -204,10 +212,7 @@ def _symbols(args: argparse.Namespace) -> int:
     request = symbols.SymbolsRequest(
         args.pattern, args.kernel, args.kdir, all=args.all, format=args.format
     )
-    shown = symbols.symbols(request)
-    # in pieces: with PYTHONUNBUFFERED, Python says nothing of a write that a reader cut short
-    for start in range(0, len(shown), _PIECE):
-        sys.stdout.write(shown[start : start + _PIECE])
+    _write(symbols.symbols(request))
     return 0
 
 

@@ -32,7 +32,7 @@ def _resolve(name: str, table: SymbolTable, exports: Mapping[str, str]) -> Symbo
         return None  # without the search for names that look like it
     try:
         symbol = table.resolve(name)
-    except (UnknownSymbol, AmbiguousSymbol):
+    except AmbiguousSymbol:
         if name in exports:
             return None
         raise

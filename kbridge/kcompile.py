@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kbridge import paths
@@ -98,21 +98,21 @@ def without_mitigations(flags: KbuildFlags) -> KbuildFlags:
     """The flags without retpolines, return thunks and straight-line speculation barriers."""
     compile_ = [word for word in flags.compile if not word.startswith(_MITIGATIONS)]
     objtool = _without(flags.objtool, _CHECKS)
-    return KbuildFlags(**{**vars(flags), "compile": compile_, "objtool": objtool})
+    return replace(flags, compile=compile_, objtool=objtool)
 
 
 def without_locations(flags: KbuildFlags) -> KbuildFlags:
     """The flags without what only a debugger asks for; code, lines and types are the same."""
     if "clang" in flags.version:
         return flags  # clang has no such switch
-    return KbuildFlags(**{**vars(flags), "compile": [*flags.compile, *_NO_LOCATIONS]})
+    return replace(flags, compile=[*flags.compile, *_NO_LOCATIONS])
 
 
 def _compile(flags: KbuildFlags, source: Source, code: str) -> list[str]:
     """The compiler and its flags, without the names of files and module."""
     if source.path.suffix == ".S":
-        return [word for word in flags.assemble if word not in (*source.removed, "-DMODULE")]
-    words = _without(flags.compile, (*source.removed, "-DMODULE"))
+        return _without(flags.assemble, source.removed)
+    words = _without(flags.compile, source.removed)
     if code == "kernel":
         return [*words, *_DEBUG]
     prelude = ["-include", str(paths.source("kernel", "pic.h"))]
@@ -135,25 +135,17 @@ def source_steps(
     object_, dependencies = folder / f"{stem}.o", folder / f"{stem}.d"
     # the source's own folder too: headers that include each other by <name> (trace events) need it
     folders = [f"-I{path}" for path in (*include, source.path.parent)]
-    # a pipe to the assembler: an interrupted compiler leaves no temporary file
-    made = [
-        "-pipe",
-        "-MMD",
-        "-MF",
-        str(dependencies),
-        "-MT",
-        str(object_),
-        "-c",
-        "-o",
-        str(object_),
-    ]
+    # -pipe to the assembler: an interrupted compiler leaves no temporary file
+    made = ["-pipe", "-MMD", "-MF", str(dependencies), "-MT", str(object_)]
     command = [
         *_compile(flags, source, code),
-        "-DMODULE",
         *_names(source.path, module),
         *folders,
         *source.extra,
         *made,
+        "-c",
+        "-o",
+        str(object_),
         as_operand(source.path),
     ]
     commands = [command]

@@ -7,27 +7,17 @@ is fetched.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kbridge import log
 from kbridge.errors import KbridgeError
+from kbridge.kernels import headers
 from kbridge.kernels import image as kernel_image
 from kbridge.kernels import target as targets
+from kbridge.kernels.headers import Export
 from kbridge.symbols import image as symbol_image
 from kbridge.symbols.table import Symbol, SymbolTable
-
-_SETTING = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Export:
-    """One line of Module.symvers; `module` as /sys/module has it, or vmlinux."""
-
-    module: str
-    gpl_only: bool
-    namespace: str
 
 
 @dataclass
@@ -63,31 +53,6 @@ class Kernel:
         return start <= symbol.address < end
 
 
-def _exports(kdir: Path) -> dict[str, Export] | None:
-    """Module.symvers: CRC, symbol, module, export type and (since v5.4) name space, by tabs."""
-    try:
-        text = (kdir / "Module.symvers").read_text(errors="replace")
-    except OSError:
-        return None
-    found = {}
-    for line in text.splitlines():
-        fields = line.split("\t")
-        if len(fields) > 3:
-            module = fields[2].rpartition("/")[2].replace("-", "_")
-            namespace = fields[4].strip() if len(fields) > 4 else ""
-            found[fields[1]] = Export(module, "GPL" in fields[3], namespace)
-    return found
-
-
-def _settings(kdir: Path) -> dict[str, str] | None:
-    for name in ("include/config/auto.conf", ".config"):
-        try:
-            return dict(_SETTING.findall((kdir / name).read_text(errors="replace")))
-        except OSError:
-            continue
-    return None
-
-
 def _target(kernel: str | None, kdir: str | None, bound: str) -> targets.KernelTarget | None:
     """What was asked for has to be there; what the file names, or the default, may be missing."""
     if kernel or kdir:
@@ -100,7 +65,7 @@ def _target(kernel: str | None, kdir: str | None, bound: str) -> targets.KernelT
 
 
 def _read_headers(found: Kernel, kdir: Path) -> None:
-    found.exports, found.settings = _exports(kdir), _settings(kdir)
+    found.exports, found.settings = headers.exports(kdir), headers.configuration(kdir)
     if found.exports is None:
         found.notes.append(f"{kdir}: no Module.symvers, so what is exported is unknown")
     if found.settings is None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from kbridge.inspect import view as views
 from kbridge.inspect.code import Facts
-from kbridge.inspect.kernel import Export, Kernel
+from kbridge.inspect.kernel import Kernel
 from kbridge.inspect.report import KernelSymbol
 from kbridge.inspect.view import View
+from kbridge.kernels.headers import Export
 from kbridge.pack import R_PLT32
 from kbridge.symbols.table import LINKER_ALIASES, AmbiguousSymbol, Symbol
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kbridge import log, paths
 from kbridge.errors import KbridgeError
+from kbridge.kernels import headers
 from kbridge.kernels.target import KernelTarget
 
 # What Kbuild's makefiles (not the headers) ask of a configuration, as clang would have it set:
@@ -67,14 +68,7 @@ def parse(text: str) -> Compiler | None:
 
 
 def _configuration(target: KernelTarget) -> dict[str, str]:
-    for name in ("include/config/auto.conf", ".config"):
-        try:
-            lines = (target.kdir / name).read_text().splitlines()
-        except OSError:
-            continue
-        pairs = (line.partition("=") for line in lines if line.startswith("CONFIG_"))
-        return {name: value for name, _, value in pairs}
-    return {}
+    return headers.configuration(target.kdir) or {}
 
 
 def of_kernel(target: KernelTarget) -> Compiler | None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Finds a kernel's image and modules; fetches them from the package archive where need be.
 
-Never installs a package: what is fetched is unpacked in the user's cache.  Not for reading
-symbols out of the image (symbols/image.py), nor for headers (target.py); packages.py asks apt.
+Never installs a package: what is fetched is unpacked in the user's cache.  Not for how symbols
+are read out of the image (symbols/image.py), nor for headers (target.py); packages.py asks apt.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from kbridge import log, paths, proc
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import packages
+from kbridge.symbols import image as symbol_image
+from kbridge.symbols.table import SymbolTable
 
 _RELEASE = re.compile(r"[0-9][0-9A-Za-z.+~_-]*")
 
@@ -139,3 +141,8 @@ def find(release: str, *, download: bool = True) -> KernelImage:
         )
     _fetch(release)
     return find(release, download=False)
+
+
+def symbols(release: str) -> SymbolTable:
+    """Every symbol of that kernel's image, at slide 0 (found, or fetched, then cached)."""
+    return symbol_image.cached(find(release).vmlinuz)

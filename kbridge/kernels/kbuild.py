@@ -20,10 +20,12 @@ from pathlib import Path
 
 from kbridge import log, paths, proc
 from kbridge.errors import CommandError, KbridgeError
-from kbridge.kernels import compiler
+from kbridge.kernels import compiler, headers
 from kbridge.kernels.target import KernelTarget
 
 _FORMAT = 7  # of the cache entries
+# MAKEFLAGS of a make that runs us would reach into ours
+MAKE_ENVIRONMENT = {"MAKEFLAGS": "", "MAKELEVEL": "", "MFLAGS": ""}
 _MAKE_VARIABLES = ("ARCH", "CROSS_COMPILE", "LLVM")
 _PROBE = {
     "Makefile": "obj-m := kbridge_probe.o\nkbridge_probe-y := one.o two.o three.o\n",
@@ -76,20 +78,9 @@ def dependencies(target: KernelTarget) -> list[Path]:
 
 
 def module_exports(target: KernelTarget) -> dict[str, str]:
-    """Symbols that modules (not vmlinux) export, and each one's module, by Module.symvers.
-
-    Modules by the name that /sys/module has: no folder, '_' for '-'.
-    """
-    try:
-        text = (target.kdir / "Module.symvers").read_text()
-    except OSError:
-        return {}
-    found = {}
-    for line in text.splitlines():
-        fields = line.split("\t")  # CRC, symbol, module, export type, name space
-        if len(fields) > 2 and fields[2] != "vmlinux":
-            found[fields[1]] = fields[2].rpartition("/")[2].replace("-", "_")
-    return found
+    """Symbols that modules (not vmlinux) export, and each one's module, by Module.symvers."""
+    known = headers.exports(target.kdir) or {}
+    return {name: one.module for name, one in known.items() if one.module != "vmlinux"}
 
 
 def _cache_file(target: KernelTarget) -> Path:
@@ -132,10 +123,8 @@ def build_module(target: KernelTarget, folder: Path, what: str) -> None:
         header = Path(shutil.copy(header, folder))
     variables = make_variables(target, header)
     argv = ["make", "-C", str(target.kdir), f"M={folder}", *variables, "modules"]
-    # MAKEFLAGS of a make that runs us would reach into this one
-    clean = {"MAKEFLAGS": "", "MAKELEVEL": "", "MFLAGS": ""}
     try:
-        proc.run(argv, env=clean, what=what)
+        proc.run(argv, env=MAKE_ENVIRONMENT, what=what)
     except CommandError as problem:
         raise _explain(problem, target) from problem
 
@@ -172,12 +161,14 @@ def _capture(target: KernelTarget) -> KbuildFlags:
     kdir = target.kdir.resolve()
     objtool = per_object or on_link
     header = compiler.header(target)
-    included = ["-include", str(header)] if header else []
+    if header:  # the build included a copy
+        copied = str(folder / header.name)
+        compile_ = [str(header) if word == copied else word for word in compile_]
     return KbuildFlags(
         release=target.release,
         kdir=str(kdir),
         compiler=_identity(compile_[0]),
-        compile=[*_absolute(_strip_compile(compile_, folder), kdir), *included],
+        compile=_absolute(_strip_compile(compile_, folder), kdir),
         assemble=_absolute(_strip_compile(assemble, folder), kdir),
         link=_strip_link(link, folder),
         objtool=_absolute([word for word in objtool if not word.startswith(str(folder))], kdir),
@@ -207,8 +198,6 @@ def _strip_compile(words: list[str], folder: Path) -> list[str]:
     kept: list[str] = []
     skip = False
     for word in words:
-        if kept and kept[-1] == "-include" and str(folder) in word:
-            kept.pop()
         if skip or word == "-c" or word.startswith(mine) or str(folder) in word:
             skip = False
         elif word == "-o":

@@ -17,7 +17,7 @@ from pathlib import Path
 from kbridge import paths, proc
 from kbridge.errors import CommandError, UsageError
 from kbridge.kcompile import KMOD_SUFFIXES, Source, module_name
-from kbridge.kernels.kbuild import KbuildFlags
+from kbridge.kernels.kbuild import MAKE_ENVIRONMENT, KbuildFlags
 from kbridge.kernels.target import KernelTarget
 
 
@@ -100,9 +100,8 @@ def _evaluate(path: Path, target: KernelTarget, flags: KbuildFlags) -> dict[str,
     makefile = paths.source("templates", "kbuild-file.mk")
     command = ["make", "--silent", "--no-builtin-rules", "--no-builtin-variables"]
     command += ["-f", str(makefile), *words, "kbridge-print"]
-    clean = {"MAKEFLAGS": "", "MAKELEVEL": "", "MFLAGS": ""}
     try:
-        done = proc.run(command, cwd=folder, env=clean)
+        done = proc.run(command, cwd=folder, env=MAKE_ENVIRONMENT)
     except CommandError as problem:
         raise UsageError(
             f"{path}: make cannot evaluate it: {_first_line(problem.stderr)}",

@@ -32,11 +32,10 @@ from kbridge import (
 from kbridge.errors import CommandError, KbridgeError, UsageError
 from kbridge.kcompile import Source
 from kbridge.kernels import compiler, kbuild, kbuild_file
+from kbridge.kernels import image as kernel_image
 from kbridge.kernels import target as kernel_target
 from kbridge.kernels.kbuild import KbuildFlags
 from kbridge.kernels.target import KernelTarget
-from kbridge.symbols import image as symbol_image
-from kbridge.symbols.table import SymbolTable
 
 _CXX = (".cc", ".cpp", ".cxx", ".C", ".c++")
 _SOURCES = (".c", ".s", ".S", *_CXX)
@@ -213,13 +212,6 @@ def app_command(
     return [*app_compiler([source]), *flags, "-c", "-o", str(output), kcompile.as_operand(source)]
 
 
-def kernel_symbols(target: KernelTarget) -> SymbolTable:
-    """Every symbol of the target's kernel image, at slide 0 (found, or fetched, then cached)."""
-    from kbridge.kernels import image as kernel_image
-
-    return symbol_image.cached(kernel_image.find(target.release).vmlinuz)
-
-
 def generate(
     joined: Path,
     files: Kmod,
@@ -231,7 +223,7 @@ def generate(
 ) -> None:
     """From the joined kmod object: image, gates, what binds its kernel names, debug file."""
     image = pack.pack(joined, name, allow=allow)
-    table = kernel_symbols(target)
+    table = kernel_image.symbols(target.release)
     if not image.functions:
         raise KbridgeError(
             f"{name}: the kmod defines no function", hint="write one that is not static"

@@ -7,19 +7,7 @@ from pathlib import Path
 
 from kbridge import libkernel, log, paths
 from kbridge.errors import KbridgeError
-from kbridge.kernels import image as kernel_image
-from kbridge.kernels.target import KernelTarget
-from kbridge.symbols import image as symbol_image
-from kbridge.symbols import source
 from kbridge.symbols.table import SymbolTable
-
-
-def of_kernel(target: KernelTarget) -> SymbolTable:
-    return symbol_image.cached(kernel_image.find(target.release).vmlinuz)
-
-
-def of_file(file: Path, release: str | None) -> SymbolTable:
-    return source.read(file, release or "")
 
 
 def generate(table: SymbolTable, output: Path) -> None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.inspect import kernel as kernels
-from kbridge.inspect.kernel import Export, Kernel
+from kbridge.inspect.kernel import Kernel
 from kbridge.kernels import image as kernel_image
 from kbridge.kernels import target as targets
+from kbridge.kernels.headers import Export
 from kbridge.symbols import image as symbol_image
 from kbridge.symbols.table import (
     LINKER_ALIASES,

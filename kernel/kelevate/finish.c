@@ -70,7 +70,7 @@ int check_tables(const struct kelevate_image *m, const struct kelevate_range *ta
 	unsigned int k;
 
 	for (k = 0; k < KELEVATE_TABLES; k++)
-		if (tables[k].offset > m->end || tables[k].size > m->end - tables[k].offset ||
+		if (!in_image(m, tables[k].offset, tables[k].size) ||
 		    tables[k].size % entry_sizes[k])
 			return -EINVAL;
 	/* the kernel sorts the two together: one struct orc_entry for each int */

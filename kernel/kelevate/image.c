@@ -22,11 +22,6 @@ static void *copy_array(u64 address, u32 count, size_t size)
 	return count ? vmemdup_user(u64_to_user_ptr(address), array_size(count, size)) : NULL;
 }
 
-static bool in_image(const struct kelevate_image *m, u32 offset, u32 size)
-{
-	return offset <= m->end && size <= m->end - offset;
-}
-
 static int check_image(const struct kelevate_image *m)
 {
 	u32 edges = m->text_end | m->rodata_end | m->end;

@@ -112,6 +112,11 @@ void instance_drop_params(struct instance *inst);
 int bind_imports(struct instance *inst, struct request *req);
 void release_imports(struct instance *inst);
 
+static inline bool in_image(const struct kelevate_image *m, u32 offset, u32 size)
+{
+	return offset <= m->end && size <= m->end - offset;
+}
+
 /* finish.c */
 int check_tables(const struct kelevate_image *m, const struct kelevate_range *tables);
 int instance_finish(struct instance *inst, const struct kelevate_range *tables);

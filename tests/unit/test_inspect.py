@@ -18,9 +18,10 @@ from conftest import Kbridge
 from kbridge import inspect, paths
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.inspect import program, report
-from kbridge.inspect.kernel import Export, Kernel
+from kbridge.inspect.kernel import Kernel
 from kbridge.inspect.symbols import Needed, find
 from kbridge.inspect.view import Region, View
+from kbridge.kernels.headers import Export
 from kbridge.symbols.table import Symbol, SymbolTable
 from kbridge.verbs import inspect as verb
 

@@ -9,7 +9,8 @@ import pytest
 
 from kbridge import cli
 from kbridge.errors import KbridgeError, UsageError
-from kbridge.inspect.kernel import Export, Kernel
+from kbridge.inspect.kernel import Kernel
+from kbridge.kernels.headers import Export
 from kbridge.symbols.table import AmbiguousSymbol, Symbol, SymbolTable, UnknownSymbol
 from kbridge.verbs import symbols as verb
 
