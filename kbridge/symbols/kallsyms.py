@@ -19,6 +19,7 @@ _NOTES = Path("/sys/kernel/notes")
 
 # Source: s_show() in the kernel's kernel/kallsyms.c, "%px %c %s\t[%s]\n".
 _LINE = re.compile(r"([0-9a-fA-F]{8,16}) ([A-Za-z?]) ([!-~]+)(?:[ \t]+\[([!-~]+)\])?[ \t\r]*")
+_FORM = "a symbol is a line of address, type letter and name, as in /proc/kallsyms"
 _PLACEHOLDER = "The real System.map is in"
 
 
@@ -28,7 +29,7 @@ def _bad_line(origin: str, number: int, line: str) -> KbridgeError:
             f"{origin}: a placeholder that names a package, not a System.map",
             hint="read the kernel's own image instead: /boot/vmlinuz-RELEASE",
         )
-    return KbridgeError(f"{origin}: line {number} is no symbol: {line[:60]!r}")
+    return KbridgeError(f"{origin}: line {number} is no symbol: {line[:60]!r}", hint=_FORM)
 
 
 def parse(
@@ -55,7 +56,7 @@ def parse(
         if module is None or modules:
             symbols.append(Symbol(int(address, 16), letter, name))
     if not symbols:
-        raise KbridgeError(f"{origin}: no symbols in it")
+        raise KbridgeError(f"{origin}: no symbols in it", hint=_FORM)
     return SymbolTable(symbols, release, build_id, origin)
 
 

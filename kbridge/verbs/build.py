@@ -419,6 +419,8 @@ def build(request: BuildRequest) -> Path:
     """Build the program or library, whole or not at all, and return its path."""
     check(request)
     paths.check_output(request.output)
+    if request.debug_file:
+        paths.check_output(request.debug_file)
     target = kernel_target.find(request.kernel, request.kdir)
     reserved = _reserve(request.output)
     try:

@@ -215,6 +215,15 @@ def test_what_is_no_program_is_not_replaced(kbridge: Kbridge, project: Path, out
     assert Path("/dev/full").is_char_device()
 
 
+def test_what_is_no_debug_file_is_not_replaced(kbridge: Kbridge, project: Path) -> None:
+    (project / "out.kmod.debug").write_text("mine\n")
+    done = kbridge("build", "app.c", "--kmod", "kmod.c", "-g", "-o", "out", cwd=project)
+    assert done.returncode == 2
+    assert "out.kmod.debug: is there and no program" in done.stderr
+    assert (project / "out.kmod.debug").read_text() == "mine\n"
+    assert not (project / "out").exists()
+
+
 def test_a_kmod_without_kernel_symbols_or_functions(kbridge: Kbridge, project: Path) -> None:
     words = ["build", "app.c", "--kmod", "kmod.c", "-o", "out", "--code", "kernel"]
     (project / "kmod.c").write_text('#include "it.h"\nint kmod_pid(void) { return 1; }\n')
@@ -411,6 +420,7 @@ def test_gen_libkernel(kbridge: Kbridge, project: Path) -> None:
     bad = kbridge("gen-libkernel", "--symbols", "kmod.c", "-o", "no.so", cwd=project)
     assert bad.returncode == 1
     assert "line 1 is no symbol" in bad.stderr
+    assert "hint: a symbol is a line of address" in bad.stderr
     assert not (project / "no.so").exists()
     bad = kbridge("gen-libkernel", "-o", "kmod.c", cwd=project)
     assert bad.returncode == 2

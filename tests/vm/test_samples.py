@@ -104,6 +104,18 @@ def test_symbols_of_a_module(kbridge: Kbridge, tmp_path: Path, link: str) -> Non
     assert (done.returncode, done.stdout) == (0, "fat_time_unix2fat [fat]\n"), done.stderr
 
 
+def test_a_module_that_is_not_loaded(kbridge: Kbridge, tmp_path: Path) -> None:
+    """Run by a shell, so that kbridge does not know what the program needs."""
+    user = SPINE.with_name("module_user.c")
+    kmod = SPINE.with_name("module_user_kmod.c")
+    release = target.find().release
+    program = build(kbridge, user, kmod, tmp_path / "user", release)
+    said = Guest(kbridge, release).run({"user 2>&1": program}, tmp_path / "console")
+    assert "needs a module that is not loaded: fat\n" in said["user 2>&1"]
+    assert "hint: load that module first, with modprobe" in said["user 2>&1"]
+    assert said["user 2>&1"].endswith("status 125\n")
+
+
 def test_the_samples_by_scons(kbridge: Kbridge, tmp_path: Path) -> None:
     """As the README says it."""
     for sample in SAMPLES:
