@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kbridge.errors import KbridgeError
@@ -110,6 +110,8 @@ def test_store_round_trip(rows: list[Symbol]) -> None:
 
 
 @given(symbols, st.sampled_from(["x", "zz", "const_pcpu_hot", "pcpu_hot", "\u00e9"]))
+@example([Symbol(0, "A", "?")], "\u00e9")
+@example([Symbol(0, "A", "?")], "\udce9")
 def test_stored_tables_find_the_same(rows: list[Symbol], other: str) -> None:
     rows = [*rows, *rows[:3], Symbol(8, "A", "pcpu_hot")]
     kernel = table(*rows)
