@@ -1,41 +1,78 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Symbols of a file that somebody names, whatever kind it is: told by its content, not its name.
 
-Not for finding the file (kernels/image.py), nor for the running kernel (kallsyms.running).
+Not for finding the file (kernels/image.py).  Module.symvers, which has no addresses, is told here
+and read by kernels/headers.py.
 """
 
 from __future__ import annotations
 
+import enum
+import re
 from pathlib import Path
 
 from kbridge.errors import KbridgeError
-from kbridge.symbols import image, kallsyms
+from kbridge.symbols import image, kallsyms, modules
 from kbridge.symbols.table import SymbolTable
 
 _ELF = b"\x7fELF"
-_SAMPLE = 4096  # bytes that tell text from an image
+_SAMPLE = 4096  # bytes that tell what a file is
+
+# Source: write_dump() in the kernel's scripts/mod/modpost.c.
+_SYMVERS = re.compile(rb"0x[0-9a-f]{8}\t[!-~]+\t[!-~]+\tEXPORT_")
 
 
-def read(path: Path, release: str = "") -> SymbolTable:
-    """The symbols in a packed or unpacked kernel image, or in text of kallsyms' form (kallsyms,
-    System.map, `nm -n`), of which `release` says the kernel.
+class Kind(enum.Enum):
+    IMAGE = "kernel image"  # packed or not
+    KALLSYMS = "kallsyms"  # or System.map: the same form
+    RUNNING = "running kernel"  # /proc/kallsyms itself
+    MODULES = "loaded modules"  # /proc/modules
+    SYMVERS = "Module.symvers"
 
-    Raises KbridgeError for anything else, and for text in which all addresses are zero.
-    """
+
+def _start(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            start = stream.read(_SAMPLE)
-            if start.startswith(_ELF) or b"\0" in start:
-                return image.cached(path)
-            text = (start + stream.read()).decode("utf-8", errors="replace")
+            return stream.read(_SAMPLE)
     except OSError as problem:
+        hint = "check the path given as --symbols"
+        if isinstance(problem, PermissionError):
+            hint = "read it as root, or make it readable"
+        raise KbridgeError(f"cannot read {path}: {problem.strerror}", hint=hint) from problem
+
+
+def kind(path: Path) -> Kind:
+    """What the file is, by how it starts.  Text that is nothing else is taken for kallsyms."""
+    start = _start(path)
+    if start.startswith(_ELF) or b"\0" in start:
+        return Kind.IMAGE
+    if _SYMVERS.match(start):
+        return Kind.SYMVERS
+    if modules.is_list(start):
+        return Kind.MODULES
+    if kallsyms.FILE.exists() and path.samefile(kallsyms.FILE):
+        return Kind.RUNNING
+    return Kind.KALLSYMS
+
+
+def read(path: Path, release: str = "", *, with_modules: bool = False) -> SymbolTable:
+    """The symbols in a packed or unpacked kernel image, in text of kallsyms' form (of which
+    `release` says the kernel), or of the modules that /proc/modules lists.
+
+    `with_modules`: also those of modules, where kallsyms has them.  Raises KbridgeError for
+    anything else.
+    """
+    found = kind(path)
+    if found is Kind.IMAGE:
+        return image.cached(path)
+    if found is Kind.RUNNING:
+        return kallsyms.running(modules=with_modules)
+    if found is Kind.SYMVERS:
         raise KbridgeError(
-            f"cannot read {path}: {problem.strerror}", hint="check the path given as --symbols"
-        ) from problem
-    table = kallsyms.parse(text, release=release, origin=str(path))
-    if not any(one.address for one in table.symbols):
-        raise KbridgeError(
-            f"{path}: all addresses are zero: it was read by somebody who may not know them",
-            hint="read /proc/kallsyms as root, with sysctl kernel.kptr_restrict below 2",
+            f"{path}: a Module.symvers has no addresses",
+            hint="name the kernel image, or /proc/kallsyms",
         )
-    return table
+    content = path.read_bytes()
+    if found is Kind.MODULES:
+        return modules.read(content, str(path))
+    return kallsyms.parse(content, release=release, origin=str(path), modules=with_modules)

@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from kbridge.symbols.table import Symbol, SymbolTable
+from kbridge.symbols.table import Columns, Symbol, SymbolTable
 
 _MAGIC = b"kbridge symbols 2\n"  # to be raised with every change of the form
 
@@ -56,12 +56,14 @@ class _Stored(Sequence[Symbol]):
             return [self._symbol(one) for one in range(*index.indices(self._count))]
         return self._symbol(range(self._count)[index])
 
-    def __iter__(self) -> Iterator[Symbol]:
+    def columns(self) -> Columns:
         if not self._count:
-            return iter(())
+            return Columns([], "", [])
         names = self._names.decode("ascii").split("\n")
-        # many at once: faster than Symbol(...) for each
-        return map(Symbol._make, zip(self._addresses, self._types, names, strict=False))
+        return Columns(self._addresses, self._types, names[: self._count])
+
+    def __iter__(self) -> Iterator[Symbol]:
+        return iter(self.columns())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -92,22 +94,22 @@ def _bytes(form: str, values: Sequence[int]) -> bytes:
 
 def dump(table: SymbolTable) -> bytes:
     """Magic line, CRC line, header line (JSON), then the columns of `_Stored`."""
-    symbols = list(table.symbols)
+    columns = Columns.of(table.symbols)
     header = {
-        "count": len(symbols),
+        "count": len(columns),
         "release": table.release,
         "build_id": table.build_id,
         "origin": table.origin,
     }
-    names = [one.name.encode("ascii") for one in symbols]
+    names = [name.encode("ascii") for name in columns.names]
     starts = itertools.accumulate((len(name) + 1 for name in names), initial=0)
     content = b"".join(
         (
             json.dumps(header).encode() + b"\n",
-            _bytes("Q", [one.address for one in symbols]),
+            _bytes("Q", columns.addresses),
             _bytes("I", list(starts)),
-            _bytes("I", sorted(range(len(symbols)), key=names.__getitem__)),
-            "".join([one.type for one in symbols]).encode("ascii"),
+            _bytes("I", sorted(range(len(names)), key=names.__getitem__)),
+            columns.types.encode("ascii"),
             b"".join([name + b"\n" for name in names]),
         )
     )

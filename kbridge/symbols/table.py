@@ -10,16 +10,20 @@ import difflib
 import hashlib
 import heapq
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, overload, runtime_checkable
 
 from kbridge.errors import KbridgeError
 
 # Names that the kernel's linker script defines and kallsyms does not list, with the symbol they
 # stand for.  Source: arch/x86/kernel/vmlinux.lds.S, PROVIDE(const_pcpu_hot = pcpu_hot), 6.12.
 LINKER_ALIASES = {"const_pcpu_hot": "pcpu_hot"}
+
+# Source: KSYM_NAME_LEN in include/linux/kallsyms.h, with its NUL; 128 before Linux commit
+# b8a94bfb3395 ("kallsyms: increase maximum kernel symbol length to 512", v6.1).
+LONGEST_NAME = 511
 
 _FUNCTION_TYPES = frozenset("tTwW")
 _CANDIDATES_SHOWN = 12
@@ -37,6 +41,70 @@ class Symbol(NamedTuple):
     def is_function(self) -> bool:
         """Whether the symbol is text; weak symbols (w, W) are, weak objects are v and V."""
         return self.type in _FUNCTION_TYPES
+
+
+@dataclass(frozen=True)
+class Columns(Sequence[Symbol]):
+    """Symbols as three parallel columns: much less work than an object for each."""
+
+    addresses: Sequence[int]
+    types: str  # a letter each
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Symbol: ...
+    @overload
+    def __getitem__(self, index: slice) -> Columns: ...
+    def __getitem__(self, index: int | slice) -> Symbol | Columns:
+        if isinstance(index, slice):
+            return Columns(self.addresses[index], self.types[index], self.names[index])
+        return Symbol(self.addresses[index], self.types[index], self.names[index])
+
+    def __iter__(self) -> Iterator[Symbol]:
+        # many at once: faster than Symbol(...) for each
+        return map(Symbol._make, zip(self.addresses, self.types, self.names, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, symbols: Sequence[Symbol]) -> Columns:
+        """The columns of any sequence of symbols."""
+        if isinstance(symbols, Columnar):
+            return symbols.columns()
+        return cls(
+            [one.address for one in symbols],
+            "".join([one.type for one in symbols]),
+            [one.name for one in symbols],
+        )
+
+    def columns(self) -> Columns:
+        return self
+
+    def at(self, indexes: Sequence[int]) -> Columns:
+        """The symbols with those indexes, in that order."""
+        addresses, types, names = self.addresses, self.types, self.names
+        return Columns(
+            [addresses[i] for i in indexes],
+            "".join([types[i] for i in indexes]),
+            [names[i] for i in indexes],
+        )
+
+    def are_functions(self) -> list[bool]:
+        """For each symbol whether it is text, as Symbol.is_function."""
+        return [letter in _FUNCTION_TYPES for letter in self.types]
+
+
+@runtime_checkable
+class Columnar(Protocol):
+    """Symbols that are kept in columns."""
+
+    def columns(self) -> Columns: ...
 
 
 @runtime_checkable
@@ -79,7 +147,8 @@ def _is_global(symbol: Symbol) -> bool:
 
 
 def _choose(candidates: Sequence[Symbol]) -> Symbol | None:
-    """The definition that a reference from another file means, or None where that is open.
+    """The definition that a reference from another file means, or None where that is open
+    or there is none.
 
     Where exactly one address is defined globally, the others are static: the kernel's own link
     binds a reference from another file to the global one, and so do we.
@@ -108,22 +177,40 @@ class SymbolTable:
     origin: str
 
     @cached_property
-    def _by_name(self) -> dict[str, list[Symbol]]:
-        found: dict[str, list[Symbol]] = {}
-        for symbol in self.symbols:
-            found.setdefault(symbol.name, []).append(symbol)
-        for alias, name in LINKER_ALIASES.items():
-            if name in found and alias not in found:
-                found[alias] = [one._replace(name=alias) for one in found[name]]
+    def _columns(self) -> Columns:
+        return Columns.of(self.symbols)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        """Name to the index of its last definition."""
+        names = self._columns.names
+        return dict(zip(names, range(len(names)), strict=True))
+
+    @cached_property
+    def _several(self) -> dict[str, list[int]]:
+        """Name to the indexes of all its definitions, where there are several."""
+        last = self._index
+        found: dict[str, list[int]] = {}
+        if len(last) < len(self._columns):
+            for index, name in enumerate(self._columns.names):
+                if last[name] != index:
+                    found.setdefault(name, []).append(index)
+            for name, indexes in found.items():
+                indexes.append(last[name])
         return found
+
+    def _defined(self, name: str) -> list[Symbol]:
+        if isinstance(self.symbols, Named):
+            return self.symbols.named(name)
+        if name not in self._index:
+            return []
+        return [self._columns[i] for i in self._several.get(name) or [self._index[name]]]
 
     def find(self, name: str) -> list[Symbol]:
         """Every definition with that name; none is an empty list."""
-        if not isinstance(self.symbols, Named):
-            return list(self._by_name.get(name, ()))
-        found = self.symbols.named(name)
+        found = self._defined(name)
         if not found and name in LINKER_ALIASES:
-            found = [one._replace(name=name) for one in self.symbols.named(LINKER_ALIASES[name])]
+            found = [one._replace(name=name) for one in self._defined(LINKER_ALIASES[name])]
         return found
 
     def resolve(self, name: str) -> Symbol:
@@ -140,10 +227,29 @@ class SymbolTable:
             raise AmbiguousSymbol(name, candidates, self.release)
         return chosen
 
-    def resolvable(self) -> list[Symbol]:
-        """One symbol for every name that `resolve` accepts, linker aliases included."""
-        chosen = (_choose(candidates) for candidates in self._by_name.values())
-        return [symbol for symbol in chosen if symbol is not None]
+    def resolvable(self) -> Columns:
+        """One symbol for every name that `resolve` accepts, linker aliases last."""
+        all_, several = self._columns, self._several
+        indexes = list(self._index.values())
+        if several:
+            indexes = [i for i in indexes if all_.names[i] not in several]
+            for candidates in several.values():
+                chosen = _choose([all_[i] for i in candidates])
+                if chosen is not None:
+                    indexes.append(next(i for i in candidates if all_[i] == chosen))
+            indexes.sort()
+        chosen_ = all_.at(indexes) if len(indexes) < len(all_) else all_
+        aliases = [
+            symbol._replace(name=alias)
+            for alias, name in LINKER_ALIASES.items()
+            if alias not in self._index
+            if (symbol := _choose(self._defined(name))) is not None
+        ]
+        return Columns(
+            [*chosen_.addresses, *(one.address for one in aliases)],
+            chosen_.types + "".join([one.type for one in aliases]),
+            [*chosen_.names, *(one.name for one in aliases)],
+        )
 
     def near(self, name: str, n: int = 3) -> list[str]:
         """Up to `n` names that look like `name`, the nearest first.
@@ -156,7 +262,7 @@ class SymbolTable:
         shortest, longest = len(name) * 2 // 3, len(name) * 3 // 2 + 1
         similar = (
             other
-            for other in self._by_name
+            for other in self._index
             if shortest <= len(other) <= longest and len(letters.intersection(other)) >= enough
         )
 
@@ -170,7 +276,7 @@ class SymbolTable:
     def digest(self) -> str:
         """A hex key for files made from this table: equal tables have equal digests."""
         content = hashlib.sha256(f"{self.release}\0{self.build_id}\0".encode())
-        content.update(array("Q", [one.address for one in self.symbols]).tobytes())
-        content.update("".join([one.type for one in self.symbols]).encode())
-        content.update("\n".join([one.name for one in self.symbols]).encode())
+        content.update(array("Q", self._columns.addresses).tobytes())
+        content.update(self._columns.types.encode())
+        content.update("\n".join(self._columns.names).encode())
         return content.hexdigest()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kbridge.errors import KbridgeError
-from kbridge.symbols.table import Symbol
+from kbridge.symbols.table import Columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,7 +243,7 @@ def _find_addresses(
     return None
 
 
-def decode(image: bytes, segments: Sequence[Segment], origin: str) -> list[Symbol]:
+def decode(image: bytes, segments: Sequence[Segment], origin: str) -> Columns:
     """The kernel's symbols, line for line as its /proc/kallsyms has them without KASLR.
 
     `origin` is for messages.  Raises KbridgeError where the tables are not there or not sound.
@@ -262,7 +262,5 @@ def decode(image: bytes, segments: Sequence[Segment], origin: str) -> list[Symbo
             hint="the image is damaged, or its kallsyms tables have a form that kbridge "
             "does not know; on the running kernel, /proc/kallsyms has the same symbols",
         )
-    return [
-        Symbol(address, name[0], name[1:])
-        for address, name in zip(addresses.tolist(), names.names, strict=True)
-    ]
+    types = "".join([name[0] for name in names.names])
+    return Columns(addresses.tolist(), types, [name[1:] for name in names.names])

@@ -22,6 +22,7 @@ from kbridge.kernels.headers import Export
 from kbridge.symbols import image as symbol_image
 from kbridge.symbols.table import (
     LINKER_ALIASES,
+    LONGEST_NAME,
     AmbiguousSymbol,
     Symbol,
     SymbolTable,
@@ -29,7 +30,6 @@ from kbridge.symbols.table import (
 )
 
 _WILDCARDS = re.compile(r"[*?[\]]+")
-_LONGEST = 511  # Source: KSYM_NAME_LEN in the kernel's include/linux/kallsyms.h, with its NUL
 _ALL = "kbridge symbols --all lists them; a kmod cannot be linked against these"
 
 
@@ -56,10 +56,10 @@ def _check(pattern: str) -> None:
             f"{pattern!r}: no kernel symbol has such characters",
             hint="names are printable ASCII without spaces; quote a pattern: 'vfs_*'",
         )
-    if len(pattern) > _LONGEST:
+    if len(pattern) > LONGEST_NAME:
         raise UsageError(
             f"a pattern of {len(pattern)} characters",
-            hint=f"the longest name of a kernel symbol has {_LONGEST}",
+            hint=f"the longest name of a kernel symbol has {LONGEST_NAME}",
         )
 
 

@@ -15,26 +15,17 @@ from pathlib import Path
 
 from kbridge import libkernel, paths, runtime
 from kbridge.errors import KbridgeError
-from kbridge.symbols import kallsyms, notes
+from kbridge.symbols import kallsyms
 
 DEVICE = Path("/dev/kelevate")
-_NOTES = Path("/sys/kernel/notes")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def running_build_id() -> str:
-    """The running kernel's build ID, or '' where it tells none."""
-    try:
-        return notes.build_id(_NOTES.read_bytes())
-    except OSError:
-        return ""
 
 
 def possible(release: str, build_id: str | None) -> bool:
     """Whether a program for that kernel can run here.  `build_id` None: any of that release."""
     if platform.release() != release or os.geteuid() != 0:
         return False
-    if build_id is not None and running_build_id() != build_id:
+    if build_id is not None and kallsyms.running_build_id() != build_id:
         return False
     try:
         os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))

@@ -12,53 +12,125 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbridge.errors import KbridgeError
-from kbridge.symbols import kallsyms, notes, source
+from kbridge.symbols import kallsyms, modules, notes, source
 from kbridge.symbols.table import Symbol
 
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
-rows = st.lists(
-    st.tuples(st.builds(Symbol, st.integers(0, (1 << 64) - 1), st.sampled_from("AbdtTW"), names)),
-    min_size=1,
-    max_size=30,
-)
+addresses = st.integers(0, 0xFFFFFFFF) | st.integers(0xFFFFFFFF80000000, 0xFFFFFFFFFFFFFFFF)
+symbols_ = st.builds(Symbol, addresses, st.sampled_from("AbdtTW?"), names)
+KERNEL = Symbol(0xFFFFFFFFFFFFFFFF, "T", "the_last")
 
 
-@given(rows, st.sampled_from(["", "\n"]))
-def test_parse_round_trip(lines: list[tuple[Symbol]], end: str) -> None:
-    symbols = [line[0] for line in lines]
-    text = "\n".join(f"{one.address:016x} {one.type} {one.name}" for one in symbols) + end
-    assert list(kallsyms.parse(text).symbols) == symbols
+def line(one: Symbol, end: str = "\n") -> str:
+    return f"{one.address:016x} {one.type} {one.name}{end}"
 
 
-@given(st.text(max_size=300))
-def test_any_text_parses_or_raises_our_error(text: str) -> None:
+@given(st.lists(symbols_, max_size=30), st.sampled_from(["\n", " \n", "\n\n", "\n \n"]))
+def test_parse_round_trip(lines: list[Symbol], end: str) -> None:
+    """With the plain end the fast way reads it, with the others the slow one."""
+    symbols = [*sorted(lines), KERNEL]
+    text = "".join(line(one, end) for one in symbols)
+    assert list(kallsyms.parse(text.encode()).symbols) == symbols
+
+
+@given(st.text(max_size=300) | st.binary(max_size=300))
+def test_any_text_parses_or_raises_our_error(text: str | bytes) -> None:
     with contextlib.suppress(KbridgeError):
-        kallsyms.parse(text)
+        kallsyms.parse(text.encode() if isinstance(text, str) else text)
+
+
+MODULES = b"""ffffffff81000000 T _stext
+ffffffff81000100 t helper
+ffffffffc0000100 t helper\t[ext4]
+ffffffffc0000200 t other\t[ext4]
+ffffffffc0000000 T first\t[crc16]
+"""
 
 
 def test_modules_are_left_out_unless_asked_for() -> None:
-    text = "ffffffff81000000 T _stext\nffffffffc0000000 t helper\t[ext4]\n"
-    assert [one.name for one in kallsyms.parse(text).symbols] == ["_stext"]
-    assert len(kallsyms.parse(text, modules=True).symbols) == 2
+    assert [one.name for one in kallsyms.parse(MODULES).symbols] == ["_stext", "helper"]
+
+
+def test_a_name_of_the_kernel_comes_before_those_of_modules() -> None:
+    table = kallsyms.parse(MODULES, modules=True)
+    assert [one.name for one in table.symbols] == ["_stext", "helper", "other", "first"]
+    assert table.resolve("helper").address == 0xFFFFFFFF81000100
+
+
+def fake_modules(folder: Path, monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
+    (folder / "modules").write_text(listed)
+    (folder / "kallsyms").write_bytes(MODULES)
+    monkeypatch.setattr(modules, "FILE", folder / "modules")
+    monkeypatch.setattr(kallsyms, "FILE", folder / "kallsyms")
+
+
+EXT4 = "ext4 16384 0 - Live 0xffffffffc0000000 (OE)\n"
+
+
+def test_loaded_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    going = "crc16 16384 1 ext4, Unloading 0xffffffffc0000000\n"
+    fake_modules(tmp_path, monkeypatch, EXT4 + going)
+    table = source.read(tmp_path / "modules")
+    assert [one.name for one in table.symbols] == ["helper", "other"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "says"),
+    [
+        (EXT4.replace("c0000000", "c0400000"), "ext4 is not loaded now, or lies elsewhere"),
+        (EXT4.replace("ext4", "xfs"), "xfs is not loaded now"),
+        (EXT4 + "nonsense\n", "line 2"),
+    ],
+)
+def test_a_list_of_modules_of_another_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str, says: str
+) -> None:
+    fake_modules(tmp_path, monkeypatch, EXT4)
+    (tmp_path / "saved").write_text(listed)
+    with pytest.raises(KbridgeError, match=says):
+        source.read(tmp_path / "saved")
+
+
+def test_hidden_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_modules(tmp_path, monkeypatch, EXT4.replace("ffffffffc0000000", "0" * 16))
+    with pytest.raises(KbridgeError, match="hides its modules' addresses"):
+        source.read(tmp_path / "modules")
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "no symbols"),
+        ("\n\n", "no symbols"),
         ("ffffffff81000000 T _stext\nnonsense\n", "line 2"),
         ("ffffffff81000000 T\n", "line 1"),
+        ("ffffffff81000000 T _stext\nffffffff81000010 T mem", "cut off"),
+        ("ffffffff81000000 T _stext\nffffffff8100\n", "line 2 is no symbol"),
+        ("ffffffff81000000 T _stext\r\n", "line 1 ends in CR LF"),
+        ("ffffffff81000010 T a\nffffffff81000000 T b\n", "symbol 2 lies below"),
+        ("0000000000000000 A a\n0000000000000000 T b\n", "all addresses are zero"),
+        ("c1000000 T _stext\n", "32-bit"),
+        ("ffff800008000000 T _stext\n", "not an x86-64 kernel"),
+        ("0000000000100000 T _stext\n", "not an x86-64 kernel"),
+        (f"ffffffff81000000 T {'x' * 512}\n", "a name of 512 characters"),
+        ("ffffffff81000000 T naïve\n", "line 1"),
         ("ffffffffffffffff B The real System.map is in the linux-image-dbg package\n", "place"),
     ],
 )
 def test_bad_text(text: str, says: str) -> None:
-    with pytest.raises(KbridgeError, match=says):
-        kallsyms.parse(text, origin="System.map")
+    with pytest.raises(KbridgeError, match=says) as caught:
+        kallsyms.parse(text.encode(), origin="System.map")
+    assert caught.value.hint
+
+
+def test_a_name_of_the_greatest_length() -> None:
+    text = f"ffffffff81000000 T {'x' * 511}\n"
+    assert len(kallsyms.parse(text.encode()).symbols[0].name) == 511
 
 
 def fake_kernel(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     (folder / "kallsyms").write_text(text)
-    monkeypatch.setattr(kallsyms, "_KALLSYMS", folder / "kallsyms")
+    monkeypatch.setattr(kallsyms, "FILE", folder / "kallsyms")
     monkeypatch.setattr(kallsyms, "_NOTES", folder / "notes")
 
 
