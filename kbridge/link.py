@@ -26,6 +26,7 @@ from kbridge.runtime import RUN_FOLDER
 
 _PREFIX = "kbridge."  # of the import words' symbols: no C name has a dot
 _R_X86_64_64 = 1
+_MUSL = re.compile(r"libc\.so|libc\.musl-\S+|ld-musl-\S+")  # as libraries need it
 
 
 def command(
@@ -103,6 +104,39 @@ def explain(problem: CommandError, gates: Iterable[str]) -> CommandError:
 # -- after the link: the written file, read by another reader than its writer --
 
 
+def _musl(elf: Any) -> str | None:
+    """What shows that musl's dynamic linker is to load the file, None where nothing does.
+
+    A program names it as its interpreter.  A library has none, but needs libc.so (Alpine:
+    libc.musl-x86_64.so.1); glibc's is libc.so.6.
+    """
+    for segment in elf.iter_segments():
+        if segment["p_type"] == "PT_INTERP" and "musl" in segment.get_interp_name():
+            return str(segment.get_interp_name())
+    return next((name for name in _needed(elf) if _MUSL.fullmatch(name)), None)
+
+
+def _needed(elf: Any) -> list[str]:
+    dynamic = reader.section(elf, ".dynamic")
+    tags = dynamic.iter_tags() if dynamic else []
+    return [tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED"]
+
+
+def _refuse_musl(elf: Any) -> None:
+    """musl takes a symbol of any version for a reference: what libc also has would be libc's.
+
+    Known of musl 1.2: names that only the kernel has are not found, since libkernel.so hides
+    its version.  libkbridge.so, which every program needs, is a library for glibc too.
+    """
+    found = _musl(elf)
+    if found:
+        raise KbridgeError(
+            f"linked with musl ({found}), whose dynamic linker ignores symbol versions: "
+            "the kmod's memcpy would silently become libc's",
+            hint="build it with gcc and glibc: CC=gcc",
+        )
+
+
 def _require(good: bool, path: Path, what: str) -> None:
     if not good:
         raise KbridgeError(
@@ -115,10 +149,12 @@ def verify(path: Path, imports: Sequence[str], image: bytes, addresses: Sequence
 
     `addresses` is empty for libkernel.so, else the import words' values (link=script).
     Raises KbridgeError when the image is not intact on a page of its own, when an import word is
-    bound to anything but its kernel symbol, or when ld copied an absolute symbol.
+    bound to anything but its kernel symbol, or when ld copied an absolute symbol; and, by name,
+    when it is for musl.
     """
     with path.open("rb") as stream:
         elf = ELFFile(stream)
+        _refuse_musl(elf)
         place = reader.section(elf, ".kbridge")
         _require(place is not None, path, "the image is missing")
         _require(place.data() == image and place["sh_addr"] % PAGE == 0, path, "the image moved")
@@ -171,9 +207,7 @@ def _versions(elf: Any) -> Any:
 
 
 def _check_dynamic(elf: Any, path: Path) -> None:
-    dynamic = reader.section(elf, ".dynamic")
-    needed = [tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
-    _require(SONAME in needed, path, f"{SONAME} is not needed")
+    _require(SONAME in _needed(elf), path, f"{SONAME} is not needed")
     for symbol in reader.section(elf, ".dynsym").iter_symbols():
         frozen = symbol["st_shndx"] == "SHN_ABS" and symbol["st_value"]
         _require(not frozen, path, f"ld froze the address of {symbol.name}")
