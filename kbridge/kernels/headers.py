@@ -15,11 +15,22 @@ _SETTING = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Export:
-    """One line of Module.symvers; `module` as /sys/module has it, or vmlinux."""
+    """One line of Module.symvers; `module` as /sys/module has it, or vmlinux.
+
+    `crc`: 0 where the kernel has none (without CONFIG_MODVERSIONS).
+    """
 
     module: str
     gpl_only: bool
     namespace: str
+    crc: int = 0
+
+
+def _crc(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return 0
 
 
 def exports(kdir: Path) -> dict[str, Export] | None:
@@ -37,7 +48,7 @@ def exports(kdir: Path) -> dict[str, Export] | None:
         if len(fields) > 3:
             module = fields[2].rpartition("/")[2].replace("-", "_")
             namespace = fields[4].strip() if len(fields) > 4 else ""
-            found[fields[1]] = Export(module, "GPL" in fields[3], namespace)
+            found[fields[1]] = Export(module, "GPL" in fields[3], namespace, _crc(fields[0]))
     return found
 
 

@@ -69,26 +69,36 @@ def _content(path: Path) -> bytes:
         ) from problem
 
 
+def unpacked(path: Path) -> bytes:
+    """The image at `path` as an ELF file: unpacked, if it is packed."""
+    content = _content(path)
+    return content if content.startswith(_ELF) else unpack(content, str(path))
+
+
 def read(path: Path) -> SymbolTable:
     """The symbols in the image at `path`, at the addresses that it is linked for (slide 0).
 
     Raises KbridgeError when the file is no x86-64 kernel image with kallsyms tables.
     """
-    content = _content(path)
-    image = content if content.startswith(_ELF) else unpack(content, str(path))
+    image = unpacked(path)
     headers = _headers(image, str(path))
     release = _release(image, str(path))
     symbols = tables.decode(image, headers.segments, str(path))
     return SymbolTable(symbols, release, headers.build_id, str(path))
 
 
-def _cache_file(path: Path) -> Path:
+def identity(path: Path) -> str:
+    """A hex key that changes with the image: of its path, size and time of change."""
     try:
         status = path.stat()
     except OSError as problem:
         raise KbridgeError(f"cannot read the kernel image {path}: {problem.strerror}") from problem
-    identity = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-    return paths.cache("symbols") / hashlib.sha256(identity.encode()).hexdigest()[:32]
+    key = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _cache_file(path: Path) -> Path:
+    return paths.cache("symbols") / identity(path)
 
 
 def is_cached(path: Path) -> bool:

@@ -44,7 +44,7 @@ LAYERS = {
         "sections",
         "vm",
     ),
-    "readers": ("dwarf", "elf", "elfwrite", "lines", "symbols"),
+    "readers": ("btf", "dwarf", "elf", "elfwrite", "lines", "symbols"),
     "base": ("__init__", "errors", "log", "options", "paths", "proc"),
 }
 
