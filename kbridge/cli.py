@@ -106,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         elif verb.name == "symbols":
             what = "a name, or a quoted shell pattern: 'vfs_*'"
             sub.add_argument("pattern", nargs="?", metavar="PATTERN", help=what)
+        elif verb.name == "symbol":
+            sub.add_argument("symbol", metavar="NAME", help="the name of a symbol")
     return parser
 
 
@@ -216,6 +218,14 @@ def _symbols(args: argparse.Namespace) -> int:
     return 0
 
 
+def _symbol(args: argparse.Namespace) -> int:
+    from kbridge.verbs import symbol
+
+    request = symbol.SymbolRequest(args.symbol, args.kernel, args.kdir, args.json)
+    _write(symbol.symbol(request))
+    return 0
+
+
 _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
     "run": _run,
@@ -224,6 +234,7 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": _inspect,
     "kernels": _kernels,
     "symbols": _symbols,
+    "symbol": _symbol,
 }
 
 

@@ -26,8 +26,11 @@ class Bound:
     modules: dict[str, str] = field(default_factory=dict)
 
 
-def _resolve(name: str, table: SymbolTable, exports: Mapping[str, str]) -> Symbol | None:
-    """The kernel image's symbol, None where a module's is meant."""
+def resolve(name: str, table: SymbolTable, exports: Mapping[str, str]) -> Symbol | None:
+    """The kernel image's symbol, None where a module's is meant.
+
+    Raises UnknownSymbol, AmbiguousSymbol.
+    """
     if name in exports and not table.find(name):
         return None  # without the search for names that look like it
     try:
@@ -47,7 +50,7 @@ def bind(image: pack.Image, table: SymbolTable, exports: Mapping[str, str], obje
     bound = Bound()
     for entry in image.imports:
         try:
-            symbol = _resolve(entry.name, table, exports)
+            symbol = resolve(entry.name, table, exports)
         except (UnknownSymbol, AmbiguousSymbol) as problem:
             if entry.weak and isinstance(problem, UnknownSymbol):
                 bound.addresses[entry.name], bound.functions[entry.name] = 0, False

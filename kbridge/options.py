@@ -87,9 +87,14 @@ VERBS = (
         "list the symbols of a kernel, at the addresses that its image is linked for",
         "kbridge symbols 'vfs_*'",
     ),
+    Verb(
+        "symbol",
+        "say all about one symbol of a kernel: address, section, export, CRC, C declaration",
+        "kbridge symbol vfs_read",
+    ),
 )
 
-_TARGETED = ("build", "run", "gen-libkernel", "kelevate", "inspect", "symbols")
+_TARGETED = ("build", "run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol")
 
 OPTIONS = (
     Option("app", "app sources (user headers)", variable="app", kind="list"),
@@ -177,7 +182,7 @@ OPTIONS = (
     Option(
         "kdir",
         "kernel header folder, as for make -C (default: $KDIR)",
-        ("build", "gen-libkernel", "kelevate", "inspect", "symbols"),
+        ("build", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol"),
         ("--kdir",),
         "kdir",
         "DIR",
@@ -241,8 +246,8 @@ OPTIONS = (
         "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
     ),
     Option(
-        "json", "print one JSON object instead of text", ("inspect", "kernels"), ("--json",),
-        kind="flag",
+        "json", "print one JSON object instead of text", ("inspect", "kernels", "symbol"),
+        ("--json",), kind="flag",
     ),
     Option(
         "all", "also symbols whose names have several meanings, so that no kmod can be linked "

@@ -48,7 +48,8 @@ class SymbolsRequest:
 # -- which symbols --
 
 
-def _check(pattern: str) -> None:
+def check(pattern: str) -> None:
+    """Raise UsageError for what can be no name or pattern of names."""
     if not pattern:
         raise UsageError("an empty pattern", hint="leave it out to see every symbol")
     if not re.fullmatch("[!-~]+", pattern):
@@ -86,7 +87,7 @@ def select(table: SymbolTable, pattern: str | None, *, every: bool) -> list[Symb
     Raises KbridgeError with near names when nothing matches, UsageError for what is no pattern.
     """
     if pattern is not None:
-        _check(pattern)
+        check(pattern)
         if not _is_wild(pattern):
             return _exactly(table, pattern, every=every)
     symbols = list(table.symbols) if every else sorted(table.resolvable(), key=_address)
@@ -117,7 +118,7 @@ def _address(symbol: Symbol) -> int:
 # -- what is said of them --
 
 
-def _typed(table: SymbolTable) -> Callable[[Symbol], str]:
+def typed(table: SymbolTable) -> Callable[[Symbol], str]:
     """Tells functions, per-CPU variables and data, as Kernel.is_percpu() does for one symbol."""
     bounds = [table.find(name) for name in ("__per_cpu_start", "__per_cpu_end")]
     known = all(bounds)
@@ -132,7 +133,7 @@ def _typed(table: SymbolTable) -> Callable[[Symbol], str]:
     return type_of
 
 
-def _exported(exports: dict[str, Export] | None) -> Callable[[Symbol], Export | None]:
+def exported(exports: dict[str, Export] | None) -> Callable[[Symbol], Export | None]:
     """Finds the kernel image's export of a symbol, not that of a static one of the same name."""
     own = {name: one for name, one in (exports or {}).items() if one.module == "vmlinux"}
     for alias, name in LINKER_ALIASES.items():
@@ -152,7 +153,7 @@ def kallsyms(symbols: Iterable[Symbol]) -> str:
 
 def text(symbols: Iterable[Symbol], kernel: Kernel, table: SymbolTable) -> str:
     """A line each: address, letter, type, export ('-' for none, '?' where unknown), name."""
-    type_of, export_of = _typed(table), _exported(kernel.exports)
+    type_of, export_of = typed(table), exported(kernel.exports)
     none = "?" if kernel.exports is None else "-"
     lines = []
     for symbol in symbols:
@@ -165,7 +166,7 @@ def text(symbols: Iterable[Symbol], kernel: Kernel, table: SymbolTable) -> str:
 
 def as_json(symbols: Iterable[Symbol], kernel: Kernel, table: SymbolTable) -> str:
     """A list of objects, one a line.  Addresses are strings: JSON's numbers have 53 bits."""
-    type_of, export_of = _typed(table), _exported(kernel.exports)
+    type_of, export_of = typed(table), exported(kernel.exports)
     linkable = set(table.resolvable())
     encode = json.JSONEncoder().encode
     rows = []
@@ -185,15 +186,15 @@ def as_json(symbols: Iterable[Symbol], kernel: Kernel, table: SymbolTable) -> st
     return "[\n" + ",\n".join(rows) + "\n]\n"
 
 
-def _image(request: SymbolsRequest) -> tuple[kernel_image.KernelImage, str | None]:
+def image_of(kernel: str | None, kdir: str | None) -> tuple[kernel_image.KernelImage, str | None]:
     """The kernel's image, fetched where need be, and its header folder, if there is one."""
     try:
-        target = targets.find(request.kernel, request.kdir)
+        target = targets.find(kernel, kdir)
     except UsageError:
-        if not request.kernel or request.kdir:
+        if not kernel or kdir:
             raise
         try:  # without headers, an image that is here is enough
-            return kernel_image.find(request.kernel, download=False), None
+            return kernel_image.find(kernel, download=False), None
         except KbridgeError:
             pass
         raise
@@ -203,8 +204,8 @@ def _image(request: SymbolsRequest) -> tuple[kernel_image.KernelImage, str | Non
 def symbols(request: SymbolsRequest) -> str:
     """What the command prints.  Raises KbridgeError where there is no kernel, or no symbol."""
     if request.pattern is not None:
-        _check(request.pattern)  # before an image is fetched
-    image, kdir = _image(request)
+        check(request.pattern)  # before an image is fetched
+    image, kdir = image_of(request.kernel, request.kdir)
     table = symbol_image.cached(image.vmlinuz)
     found = select(table, request.pattern, every=request.all)
     if request.format == "kallsyms":

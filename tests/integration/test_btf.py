@@ -53,6 +53,25 @@ def test_every_structure_and_function(kernels: list[KernelTarget], tmp_path: Pat
             assert re.search(rf"\b{name}\(.+\)$", types.prototype(types.find(name, btf.FUNC)))
 
 
+def test_prototypes_are_c(kernels: list[KernelTarget], tmp_path: Path) -> None:
+    """A compiler that knows the kernel's types takes every exported function's prototype."""
+    for kernel in kernels:
+        found = parts.cached(kernel_image.find(kernel.release).vmlinuz)
+        types = found.btf()
+        assert types is not None
+        numbers = [types.find(name, btf.FUNC) for name in sorted(found.crcs)[::3]]
+        prototypes = [types.prototype(number) for number in numbers if number]
+        assert len(prototypes) > 1_500
+        (tmp_path / "vmlinux.btf").write_bytes(found.types)
+        dump = ["bpftool", "btf", "dump", "file", tmp_path / "vmlinux.btf", "format", "c"]
+        known = subprocess.run(dump, capture_output=True, text=True, check=True).stdout
+        source = tmp_path / "prototypes.c"
+        source.write_text(known + "".join(f"extern {one};\n" for one in prototypes))
+        command = ["gcc", "-std=gnu11", "-w", "-fno-builtin", "-fsyntax-only", source]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:2000]
+
+
 def test_crcs_are_those_of_module_symvers(kernels: list[KernelTarget]) -> None:
     for kernel in kernels:
         found = parts.cached(kernel_image.find(kernel.release).vmlinuz)
