@@ -100,6 +100,7 @@ void kb_register(struct kb_image *program)
 	__u32 k;
 
 	check_kernel(program);
+	kb_bind(program);
 	for (k = 0; k < program->image.nimports; k++, symbol += strlen(symbol) + 1)
 		if (!imports[k] && symbol[0] != '?')
 			check_module(program->image.name, symbol);

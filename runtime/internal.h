@@ -11,4 +11,7 @@ _Noreturn void kb_fail(const char *name, const char *what, const char *detail, c
 /* params.c: the image's module parameters, from the environment, as insmod takes them */
 void kb_params(const char *image, char *args, size_t room);
 
+/* bind.c: no import word is an address of the program's own */
+void kb_bind(struct kb_image *program);
+
 #endif
