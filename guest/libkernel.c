@@ -13,7 +13,8 @@
 #define KASLR_SIZE 0x40000000ul		 /* KERNEL_IMAGE_SIZE there, with CONFIG_RANDOMIZE_BASE */
 #define KASLR_ALIGN 0x200000ul		 /* the least CONFIG_PHYSICAL_ALIGN on x86-64 */
 #define MAX_LIBRARY (64ul * 1024 * 1024)
-#define NOTE_KERNEL 1
+#define NOTE_KERNEL 1  /* release, build ID */
+#define NOTE_SYMBOLS 5 /* slide (8 bytes), source */
 
 struct library {
 	char *data;
@@ -124,13 +125,12 @@ static int running_build_id(char *hex, size_t room)
 	return 0;
 }
 
-/* The build ID that the library is for: the second string of its kbridge note. */
-static const char *library_build_id(const struct library *lib)
+static const char *library_note(const struct library *lib, uint32_t type, size_t *size)
 {
 	const Elf64_Ehdr *head = (const Elf64_Ehdr *)lib->data;
 	const Elf64_Phdr *segment;
-	const char *note = NULL, *end;
-	size_t k, size;
+	const char *note = NULL;
+	size_t k;
 
 	if (head->e_phentsize != sizeof(*segment) || head->e_phoff > lib->size ||
 	    head->e_phnum > (lib->size - head->e_phoff) / sizeof(*segment))
@@ -140,8 +140,17 @@ static const char *library_build_id(const struct library *lib)
 		if (segment->p_type == PT_NOTE && segment->p_offset <= lib->size &&
 		    segment->p_filesz <= lib->size - segment->p_offset)
 			note = find_note(lib->data + segment->p_offset, segment->p_filesz,
-					 "kbridge", NOTE_KERNEL, &size);
+					 "kbridge", type, size);
 	}
+	return note;
+}
+
+/* The build ID that the library is for: the second string of its note. */
+static const char *library_build_id(const struct library *lib)
+{
+	size_t size;
+	const char *note = library_note(lib, NOTE_KERNEL, &size), *end;
+
 	if (!note || !size || note[size - 1])
 		return NULL;
 	end = memchr(note, 0, size);
@@ -209,9 +218,13 @@ static int find_slide(const struct library *lib, uint64_t *slide)
 
 static int apply_slide(struct library *lib, uint64_t slide)
 {
+	size_t k, size;
+	const char *note = library_note(lib, NOTE_SYMBOLS, &size);
 	Elf64_Sym *symbol;
-	size_t k;
 
+	if (!note || size < sizeof(slide))
+		return bad("it does not say its slide");
+	memcpy((char *)note, &slide, sizeof(slide));
 	for (k = 1; k < lib->count; k++) {
 		symbol = &lib->symbols[k];
 		if (symbol->st_value < KERNEL_BASE)

@@ -66,6 +66,8 @@ def _add_option(parser: argparse.ArgumentParser, option: options.Option) -> None
             how["choices"] = option.choices
         if option.kind == "list":
             how.update(action="append", default=[])
+        elif option.kind == "files":
+            how.update(action="extend", nargs="+", type=_file, default=[])
         elif option.kind == "int":
             how["type"] = _at_least_1
         elif option.kind == "words":
@@ -160,18 +162,23 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _gen_libkernel(args: argparse.Namespace) -> int:
-    from kbridge.kernels import image as kernel_image
-    from kbridge.kernels import target
-    from kbridge.symbols import source
     from kbridge.verbs import gen_libkernel
 
     if args.libkernel is None:
         raise UsageError("no output", hint="say what to write: -o libkernel.so")
-    if args.symbols is not None:
-        table = source.read(args.symbols, args.kernel or "")
-    else:
-        table = kernel_image.symbols(target.find(args.kernel, args.kdir).release)
-    gen_libkernel.generate(table, args.libkernel)
+    request = gen_libkernel.LibkernelRequest(
+        output=args.libkernel,
+        kernel=args.kernel,
+        kdir=args.kdir,
+        symbols=args.symbols,
+        modules=args.modules,
+        only_needed=args.only_needed,
+        choices=args.symbol,
+        script=args.script,
+        verify=args.verify,
+        timings=args.timings,
+    )
+    gen_libkernel.generate(request)
     return 0
 
 

@@ -9,16 +9,21 @@ elf/dl-lookup.c (do_lookup_x) and binutils' bfd/elflink.c.
 from __future__ import annotations
 
 import itertools
+import operator
 import struct
+import sys
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     Hashes = npt.NDArray[np.uint32]
+    Order = npt.NDArray[np.intp]
 
 _PAGE = 4096
 _HEADER_SIZE, _SEGMENT_SIZE, _SECTION_SIZE, _SYMBOL_SIZE = 64, 56, 64, 24
@@ -46,12 +51,24 @@ _VER_FLG_BASE, _VERSYM_HIDDEN = 1, 0x8000
 VERSION_INDEX = 3
 
 
-class Export(NamedTuple):
-    """A symbol to write; `value` counts only in a file of absolute symbols."""
+@dataclass(frozen=True)
+class Exports:
+    """Symbols to write, in three parallel columns; `values` count only where they are absolute."""
 
-    name: str
-    value: int
-    is_function: bool
+    names: Sequence[str]
+    values: Sequence[int]
+    functions: Sequence[bool]  # else objects
+
+    @cached_property
+    def strings(self) -> bytes:
+        """A string table of just the names, in their order."""
+        return "\0".join(["", *self.names, ""]).encode("ascii")
+
+    @cached_property
+    def places(self) -> Sequence[int]:
+        """Where each name starts in `strings`."""
+        sizes = map((1).__add__, map(len, self.names))
+        return list(itertools.accumulate(sizes, initial=1))[:-1]
 
 
 @dataclass
@@ -77,8 +94,8 @@ class _Section:
 class _Strings:
     """A string table that grows; every string is stored once for every call of `add`."""
 
-    def __init__(self) -> None:
-        self.content = bytearray(1)
+    def __init__(self, content: bytes = b"\0") -> None:
+        self.content = bytearray(content)
 
     def add(self, text: str) -> int:
         offset = len(self.content)
@@ -103,7 +120,7 @@ def _sysv_hash(name: str) -> int:
     return value
 
 
-def _gnu_hashes(names: Sequence[str]) -> Hashes:
+def _gnu_hashes(exports: Exports) -> Hashes:
     """h = 5381, then h * 33 + byte for each byte, modulo 2**32, for all names at once.
 
     The names are handled column by column, the longest first, so that every step is one array
@@ -111,23 +128,23 @@ def _gnu_hashes(names: Sequence[str]) -> Hashes:
     """
     import numpy as np
 
-    if not names:
-        return np.zeros(0, np.uint32)
-    order = sorted(range(len(names)), key=lambda i: -len(names[i]))
-    lengths = np.array([len(names[i]) for i in order])
-    columns = np.array([names[i].encode("ascii") for i in order]).view(np.uint8)
-    columns = columns.reshape(len(names), -1)
-    hashes = np.full(len(names), 5381, np.uint32)
-    for column in range(columns.shape[1]):
-        long_enough = int(np.searchsorted(-lengths, -column, "left"))
-        hashes[:long_enough] *= np.uint32(33)
-        hashes[:long_enough] += columns[:long_enough, column]
+    places = np.array(exports.places, np.intp)
+    text = np.frombuffer(exports.strings, np.uint8)
+    lengths = np.diff(places, append=len(text)) - 1
+    order = np.argsort(-lengths, kind="stable")
+    at = places[order]  # of each name's next byte
+    hashes = np.full(len(at), 5381, np.uint32)
+    longer = np.searchsorted(-lengths[order], -np.arange(lengths.max(initial=0)), "left")
+    for count in longer.tolist():
+        hashes[:count] *= np.uint32(33)
+        hashes[:count] += text[at[:count]]
+        at[:count] += 1
     unsorted = np.empty_like(hashes)
     unsorted[order] = hashes
     return unsorted
 
 
-def _gnu_hash_section(hashes: Hashes) -> tuple[bytes, list[int]]:
+def _gnu_hash_section(hashes: Hashes) -> tuple[bytes, Order]:
     """The section .gnu.hash and the order in which the symbols must stand in .dynsym.
 
     Two symbols a bucket and 8 to 16 filter bits a symbol, about what GNU ld chooses.
@@ -157,29 +174,43 @@ def _gnu_hash_section(hashes: Hashes) -> tuple[bytes, list[int]]:
 
     header = struct.pack("<IIII", buckets_count, 1, words, shift)
     tables = (bloom, buckets, chains.astype("<u4"))
-    return header + b"".join(one.tobytes() for one in tables), order.tolist()
+    return header + b"".join(one.tobytes() for one in tables), order
 
 
-def _symbol_names(exports: Sequence[Export], strings: _Strings) -> list[int]:
-    """Put all names into the string table, much faster than one `add` each."""
-    offsets = list(itertools.accumulate((len(one.name) + 1 for one in exports), initial=0))
-    start = len(strings.content)
-    strings.content += "".join([one.name + "\0" for one in exports]).encode("ascii")
-    return [start + offset for offset in offsets[:-1]]
-
-
-def _symbols(exports: Sequence[Export], names: Sequence[int], kernel: _Section | None) -> bytes:
-    """The section .dynsym: absolute values, or symbol i at byte i of the section `kernel`."""
-    pack = struct.Struct("<IBBHQQ").pack
-    function, object_ = _STB_GLOBAL << 4 | _STT_FUNC, _STB_GLOBAL << 4 | _STT_OBJECT
+def _first_words(exports: Exports, kernel: _Section | None) -> array[int]:
+    """The first word of each symbol: its name's place, info, visibility and section."""
     visibility, section = (_STV_PROTECTED, _KERNEL_SECTION) if kernel else (_STV_DEFAULT, _SHN_ABS)
-    first = kernel.offset if kernel else 0
-    records = [bytes(_SYMBOL_SIZE)]
-    for number, (name, one) in enumerate(zip(names, exports, strict=True)):
-        info = function if one.is_function else object_
-        value = first + number if kernel else one.value
-        records.append(pack(name, info, visibility, section, value, 0))
-    return b"".join(records)
+    kinds = {
+        is_function: (_STB_GLOBAL << 4 | kind) << 32 | visibility << 40 | section << 48
+        for is_function, kind in ((True, _STT_FUNC), (False, _STT_OBJECT))
+    }
+    own = map(kinds.__getitem__, exports.functions)
+    return array("Q", list(map(operator.or_, exports.places, own)))
+
+
+def _permuted(words: array[int], order: Order) -> array[int]:
+    import numpy as np
+
+    return array("Q", np.frombuffer(words, np.uint64)[order].tobytes())
+
+
+def _symbols(exports: Exports, order: Order | None, kernel: _Section | None) -> bytes:
+    """The section .dynsym: absolute values, or symbol i at byte i of the section `kernel`.
+
+    Every symbol is three words: what `_first_words` says, value, size.
+    """
+    first = _first_words(exports, kernel)
+    if kernel:
+        values = array("Q", range(kernel.offset, kernel.offset + len(first)))
+    else:
+        values = array("Q", exports.values)
+    if order is not None:
+        first, values = _permuted(first, order), _permuted(values, order)
+    words = array("Q", bytes(_SYMBOL_SIZE * (1 + len(first))))
+    words[3::3], words[4::3] = first, values
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words.tobytes()
 
 
 def _version_definitions(soname_at: int, soname: str, version: str, strings: _Strings) -> bytes:
@@ -274,7 +305,7 @@ def _assemble(sections: Sequence[_Section], read_only_end: int) -> bytes:
 
 
 def shared_object(
-    exports: Sequence[Export], *, soname: str, version: str, note: bytes, absolute: bool
+    exports: Exports, *, soname: str, version: str, notes: bytes, absolute: bool
 ) -> bytes:
     """An ELF file that exports the symbols, all with the hidden version `version`.
 
@@ -283,22 +314,20 @@ def shared_object(
     values nor bind them any other way than through ld.so: for ld, which needs no hash table.
     The same input gives the same bytes.
     """
-    strings = _Strings()
-    ordered, tables = list(exports), []
+    strings, count = _Strings(exports.strings), len(exports.names)
+    tables, order = [], None
     if absolute:
-        hashes, order = _gnu_hash_section(_gnu_hashes([one.name for one in exports]))
-        ordered = [exports[i] for i in order]
+        hashes, order = _gnu_hash_section(_gnu_hashes(exports))
         tables = [_Section(".gnu.hash", _SHT_GNU_HASH, hashes, link=".dynsym")]
-    names = _symbol_names(ordered, strings)
     soname_at = strings.add(soname)
     definitions = _version_definitions(soname_at, soname, version, strings)
-    versions = struct.pack("<H", _VERSYM_HIDDEN | VERSION_INDEX) * len(ordered)
+    versions = struct.pack("<H", _VERSYM_HIDDEN | VERSION_INDEX) * count
 
     # .dynsym and .dynamic hold addresses: their contents follow when all have their places.
-    dynsym = _Section(".dynsym", _SHT_DYNSYM, bytes(_SYMBOL_SIZE * (1 + len(ordered))))
+    dynsym = _Section(".dynsym", _SHT_DYNSYM, bytes(_SYMBOL_SIZE * (1 + count)))
     dynsym.link, dynsym.info, dynsym.entry = ".dynstr", 1, _SYMBOL_SIZE
     read_only = [
-        _Section(".note.kbridge", _SHT_NOTE, note, align=4),
+        _Section(".note.kbridge", _SHT_NOTE, notes, align=4),
         *tables,
         dynsym,
         _Section(".dynstr", _SHT_STRTAB, bytes(strings.content), align=1),
@@ -316,9 +345,9 @@ def shared_object(
     )
     kernel = None
     if not absolute:
-        kernel = _Section(".kernel", _SHT_NOBITS, b"", memory_size=max(1, len(ordered)))
+        kernel = _Section(".kernel", _SHT_NOBITS, b"", memory_size=max(1, count))
     sections = [*read_only, dynamic, *([kernel] if kernel else [])]
     _place(sections, _HEADER_SIZE + _SEGMENTS * _SEGMENT_SIZE)
-    dynsym.content = _symbols(ordered, names, kernel)
+    dynsym.content = _symbols(exports, order, kernel)
     dynamic.content = _dynamic({one.name: one for one in sections}, soname_at)
     return _assemble(sections, read_only[-1].end)

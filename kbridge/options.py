@@ -28,7 +28,7 @@ class Option:
 
     `flags`: on the command line of `verbs`.  `variable`: on the command line of scons, '' for
     none.  `kind`: str, path, int (at least 1), flag, list (may be given again; in SCons
-    separated by commas), words (one string, split as a shell would).
+    separated by commas), files (one or more words), words (one string, split as a shell would).
     """
 
     name: str
@@ -111,12 +111,60 @@ OPTIONS = (
     Option("libkernel", "the file to write", ("gen-libkernel",), ("-o",), "", "FILE", "path"),
     Option(
         "symbols",
-        "take the symbols of this file: vmlinuz, vmlinux, System.map, or what /proc/kallsyms said",
+        "take the symbols of this file, told by its content: vmlinuz, vmlinux, System.map, "
+        "/proc/kallsyms or a copy of it, /proc/modules, Module.symvers",
         ("gen-libkernel",),
         ("--symbols",),
         "",
         "FILE",
         "path",
+    ),
+    Option(
+        "modules",
+        "also symbols of loaded modules, with --symbols /proc/kallsyms: right until they move",
+        ("gen-libkernel",),
+        ("--modules",),
+        kind="flag",
+    ),
+    Option(
+        "only-needed",
+        "only the symbols that these objects, programs or libraries refer to",
+        ("gen-libkernel",),
+        ("--only-needed",),
+        "",
+        "OBJ",
+        "files",
+    ),
+    Option(
+        "script",
+        "write a linker script for programs linked with -no-pie, instead of libraries",
+        ("gen-libkernel",),
+        ("--script",),
+        kind="flag",
+    ),
+    Option(
+        "verify",
+        "also have readelf and ld.so say what they see in the files",
+        ("gen-libkernel",),
+        ("--verify",),
+        kind="flag",
+    ),
+    Option(
+        "timings",
+        "say how long each stage took",
+        ("gen-libkernel",),
+        ("--timings",),
+        kind="flag",
+    ),
+    Option(
+        "symbol",
+        "which of several symbols of one name is meant: NAME=ADDRESS, or NAME@FILE where a vmlinux "
+        "with symbols is at hand; may be given again",
+        ("build", "gen-libkernel"),
+        ("--symbol",),
+        "symbol",
+        "NAME=ADDR",
+        "list",
     ),
     Option("name", "name of the program (default: that of the first source)", variable="name"),
     Option("out", "folder to build in", variable="out", kind="path", default="build"),

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from kbridge.errors import KbridgeError, UsageError
 
@@ -56,27 +58,70 @@ def fingerprint(files: Iterable[Path], *words: str) -> str:
     return key.hexdigest()[:16]
 
 
-def write_atomically(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
-    """Write a whole file or nothing: readers see the old content or the new one."""
-    content = data.encode() if isinstance(data, str) else data
+class Output(NamedTuple):
+    """A file to write; `check` gets it before it takes its place, and raises if it is wrong."""
+
+    path: Path
+    content: bytes
+    mode: int = 0o644
+    check: Callable[[Path], None] | None = None
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        yield
     except OSError as problem:
-        raise KbridgeError(f"cannot write {path}: {problem.strerror}") from problem
-    temporary = Path(name)
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise KbridgeError(
+            f"cannot write {path}: {problem.strerror}",
+            hint="make room there, or choose another place" if full else "choose another place",
+        ) from problem
+
+
+def write_together(outputs: Iterable[Output]) -> None:
+    """Write whole files, all or none: readers see the old content or the new one."""
+    done: list[tuple[Path, Path]] = []
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError as problem:
-        raise KbridgeError(f"cannot write {path}: {problem.strerror}") from problem
+        for one in outputs:
+            with _naming(one.path):
+                handle, name = tempfile.mkstemp(dir=one.path.parent, prefix=f".{one.path.name}.")
+                done.append((Path(name), one.path))
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(one.content)
+                if one.check:
+                    one.check(Path(name))
+                Path(name).chmod(one.mode)
+        for temporary, path in done:
+            with _naming(path):
+                temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary, _ in done:
+            temporary.unlink(missing_ok=True)
 
 
-def check_output(path: Path) -> None:
-    """Refuse to replace what is no program or library: a device, a folder, somebody's source."""
+def write_atomically(
+    path: Path,
+    data: bytes | str,
+    *,
+    mode: int = 0o644,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Write one file as `write_together` does."""
+    content = data.encode() if isinstance(data, str) else data
+    write_together([Output(path, content, mode, check)])
+
+
+def replace_link(path: Path, target: Path) -> None:
+    """Make `path` a symbolic link to `target`, in place of the one that is there."""
+    with _naming(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".link.") as folder:
+        link = Path(folder) / path.name
+        link.symlink_to(target)
+        link.replace(path)
+
+
+def check_output(path: Path, ours: bytes = b"\x7fELF") -> None:
+    """Refuse to replace what does not start like our output: a device, a folder, a source."""
     real = path.resolve()  # also where a folder of "folder/../file" is yet to be made
     if real.is_dir():
         raise UsageError(f"{path}: is a folder", hint="name a file in it")
@@ -86,14 +131,14 @@ def check_output(path: Path) -> None:
         if not real.is_file():
             raise UsageError(f"{path}: not a regular file", hint="name another output")
         with real.open("rb") as stream:
-            start = stream.read(4)
+            start = stream.read(len(ours))
     except OSError as problem:
         raise KbridgeError(
             f"cannot write {path}: {problem.strerror}", hint="name another output"
         ) from problem
-    if start not in (b"", b"\x7fELF"):
+    if start not in (b"", ours):
         raise UsageError(
-            f"{path}: is there and no program, so it is not replaced",
+            f"{path}: is there and not what kbridge writes, so it is not replaced",
             hint="remove it first, or name another output",
         )
 

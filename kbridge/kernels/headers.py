@@ -7,6 +7,7 @@ Only reads the files; what they mean for a build is kbuild.py's and compiler.py'
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +34,12 @@ def _crc(text: str) -> int:
         return 0
 
 
-def exports(kdir: Path) -> dict[str, Export] | None:
-    """Module.symvers: CRC, symbol, module, export type and (since v5.4) name space, by tabs.
+def exports_in(symvers: Path) -> dict[str, Export]:
+    """A Module.symvers: CRC, symbol, module, export type and (since v5.4) name space, by tabs.
 
-    Modules by the name that /sys/module has: no folder, '_' for '-'.  None without the file.
+    Modules by the name that /sys/module has: no folder, '_' for '-'.  Raises OSError.
     """
-    try:
-        text = (kdir / "Module.symvers").read_text(errors="replace")
-    except OSError:
-        return None
+    text = symvers.read_text(errors="replace")
     found = {}
     for line in text.splitlines():
         fields = line.split("\t")
@@ -50,6 +48,19 @@ def exports(kdir: Path) -> dict[str, Export] | None:
             namespace = fields[4].strip() if len(fields) > 4 else ""
             found[fields[1]] = Export(module, "GPL" in fields[3], namespace, _crc(fields[0]))
     return found
+
+
+def exports(kdir: Path) -> dict[str, Export] | None:
+    """What the header folder's Module.symvers lists; None without the file."""
+    try:
+        return exports_in(kdir / "Module.symvers")
+    except OSError:
+        return None
+
+
+def of_modules(known: Mapping[str, Export]) -> dict[str, str]:
+    """Symbols that modules (not vmlinux) export, and each one's module."""
+    return {name: one.module for name, one in known.items() if one.module != "vmlinux"}
 
 
 def configuration(kdir: Path) -> dict[str, str] | None:

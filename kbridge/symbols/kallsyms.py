@@ -9,6 +9,7 @@ Not for kernel images (image.py).
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import platform
 import re
@@ -113,7 +114,7 @@ def _check_text(content: bytes, origin: str) -> None:
 
 def _check_addresses(columns: Columns, origin: str) -> None:
     """Raise KbridgeError for addresses that no x86-64 kernel shows."""
-    addresses = columns.addresses
+    addresses = list(columns.addresses)
     if not any(addresses):
         # Source: kallsyms_show_value() in kernel/ksyms_common.c (kernel/kallsyms.c before 6.5).
         raise KbridgeError(
@@ -121,15 +122,15 @@ def _check_addresses(columns: Columns, origin: str) -> None:
             hint="read /proc/kallsyms as root; where that does not help: "
             "sysctl -w kernel.kptr_restrict=1",
         )
-    if list(addresses) != sorted(addresses):
+    if addresses != sorted(addresses):
         at = next(i for i, (a, b) in enumerate(itertools.pairwise(addresses), 2) if a > b)
         raise KbridgeError(
             f"{origin}: not sorted: symbol {at} lies below the one before it",
             hint="kallsyms and System.map are sorted by address: copy it again, or sort FILE",
         )
-    odd = [one for one in columns if _LOW_END <= one.address < KERNEL_BASE]
-    if odd or addresses[-1] < KERNEL_BASE:
-        shown = odd[0] if odd else columns[-1]
+    odd = bisect.bisect_left(addresses, _LOW_END)
+    if odd == len(addresses) or addresses[odd] < KERNEL_BASE:
+        shown = columns[min(odd, len(addresses) - 1)]
         raise KbridgeError(
             f"{origin}: not an x86-64 kernel: {shown.name} is at {shown.address:#x}",
             hint=f"kbridge supports x86-64 kernels, which lie above {KERNEL_BASE:#x}",

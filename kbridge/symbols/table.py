@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import heapq
+import itertools
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol, overload, runtime_checkable
 
@@ -88,11 +89,10 @@ class Columns(Sequence[Symbol]):
 
     def at(self, indexes: Sequence[int]) -> Columns:
         """The symbols with those indexes, in that order."""
-        addresses, types, names = self.addresses, self.types, self.names
         return Columns(
-            [addresses[i] for i in indexes],
-            "".join([types[i] for i in indexes]),
-            [names[i] for i in indexes],
+            list(map(self.addresses.__getitem__, indexes)),
+            "".join(map(self.types.__getitem__, indexes)),
+            list(map(self.names.__getitem__, indexes)),
         )
 
     def are_functions(self) -> list[bool]:
@@ -124,17 +124,23 @@ class UnknownSymbol(KbridgeError):  # noqa: N818, named for what it reports
         self.near = list(near)
 
 
+def listed(candidates: Sequence[Symbol]) -> str:
+    """Candidates in a line: address and letter of each."""
+    shown = [f"{one.address:016x} {one.type}" for one in candidates[:_CANDIDATES_SHOWN]]
+    if len(candidates) > len(shown):
+        shown.append(f"and {len(candidates) - len(shown)} more")
+    return ", ".join(shown)
+
+
 class AmbiguousSymbol(KbridgeError):  # noqa: N818
     """Several definitions of that name; `candidates` holds all of them."""
 
     def __init__(self, name: str, candidates: Sequence[Symbol], release: str) -> None:
-        shown = [f"{one.address:016x} {one.type}" for one in candidates[:_CANDIDATES_SHOWN]]
-        if len(candidates) > len(shown):
-            shown.append(f"and {len(candidates) - len(shown)} more")
         super().__init__(
             f"kernel {release or '?'} has {len(candidates)} definitions of {name}: "
-            + ", ".join(shown),
-            hint="these are static in several files: use a symbol that only one file defines",
+            + listed(candidates),
+            hint=f"static in several files: choose one with --symbol {name}=ADDRESS or "
+            f"{name}@FILE (scons: symbol=...), or use a name that only one file defines",
         )
         self.name = name
         self.candidates = list(candidates)
@@ -175,6 +181,7 @@ class SymbolTable:
     release: str
     build_id: str
     origin: str
+    choices: Mapping[str, Symbol] = field(default_factory=dict)  # what a person chose, by name
 
     @cached_property
     def _columns(self) -> Columns:
@@ -189,12 +196,11 @@ class SymbolTable:
     @cached_property
     def _several(self) -> dict[str, list[int]]:
         """Name to the indexes of all its definitions, where there are several."""
-        last = self._index
+        last, names = self._index, self._columns.names
         found: dict[str, list[int]] = {}
-        if len(last) < len(self._columns):
-            for index, name in enumerate(self._columns.names):
-                if last[name] != index:
-                    found.setdefault(name, []).append(index)
+        if len(last) < len(names):
+            for index in [i for i, name in enumerate(names) if last[name] != i]:
+                found.setdefault(names[index], []).append(index)
             for name, indexes in found.items():
                 indexes.append(last[name])
         return found
@@ -219,6 +225,8 @@ class SymbolTable:
         Of several definitions the only global one is taken; see `_choose`.
         Raises UnknownSymbol with near matches, AmbiguousSymbol with the candidates.
         """
+        if name in self.choices:
+            return self.choices[name]
         candidates = self.find(name)
         if not candidates:
             raise UnknownSymbol(name, self.near(name), self.release)
@@ -229,27 +237,35 @@ class SymbolTable:
 
     def resolvable(self) -> Columns:
         """One symbol for every name that `resolve` accepts, linker aliases last."""
-        all_, several = self._columns, self._several
-        indexes = list(self._index.values())
-        if several:
-            indexes = [i for i in indexes if all_.names[i] not in several]
-            for candidates in several.values():
-                chosen = _choose([all_[i] for i in candidates])
-                if chosen is not None:
-                    indexes.append(next(i for i in candidates if all_[i] == chosen))
-            indexes.sort()
-        chosen_ = all_.at(indexes) if len(indexes) < len(all_) else all_
+        return self._resolvable
+
+    @cached_property
+    def _resolvable(self) -> Columns:
+        all_ = self._columns
+        keep = bytearray(b"\1") * len(all_)
+        for name, indexes in self._several.items():
+            chosen = self.choices.get(name) or _choose([all_[i] for i in indexes])
+            for i in indexes:
+                keep[i] = 0
+            if chosen is not None:
+                keep[next(i for i in indexes if all_[i] == chosen)] = 1
         aliases = [
             symbol._replace(name=alias)
             for alias, name in LINKER_ALIASES.items()
             if alias not in self._index
             if (symbol := _choose(self._defined(name))) is not None
         ]
+        kept = itertools.compress  # much faster than a list of what to keep
         return Columns(
-            [*chosen_.addresses, *(one.address for one in aliases)],
-            chosen_.types + "".join([one.type for one in aliases]),
-            [*chosen_.names, *(one.name for one in aliases)],
+            [*kept(all_.addresses, keep), *(one.address for one in aliases)],
+            "".join([*kept(all_.types, keep), *(one.type for one in aliases)]),
+            [*kept(all_.names, keep), *(one.name for one in aliases)],
         )
+
+    def ambiguous(self) -> list[str]:
+        """The names that have several definitions and no one meaning."""
+        meant = set(self.resolvable().names)
+        return [name for name in self._several if name not in meant]
 
     def near(self, name: str, n: int = 3) -> list[str]:
         """Up to `n` names that look like `name`, the nearest first.

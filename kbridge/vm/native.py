@@ -55,7 +55,7 @@ def prepare(folder: Path = Path(runtime.RUN_FOLDER)) -> None:
         paths.write_atomically(kept, library, mode=0o755)
     boot, stamp = _BOOT_ID.read_text(), folder / "boot_id"
     if not stamp.is_file() or stamp.read_text() != boot:
-        libkernel.write_runtime(kallsyms.running(), folder / libkernel.SONAME)
+        libkernel.write_boot(kallsyms.running(), folder / libkernel.SONAME)
         paths.write_atomically(stamp, boot)
 
 

@@ -27,6 +27,7 @@ LAYERS = {
     "command line": ("__main__", "cli", "scons_tool"),
     "verbs": ("build", "verbs"),
     "domain": (
+        "abi",
         "callbacks",
         "debug_info",
         "kcompile",
@@ -37,6 +38,7 @@ LAYERS = {
         "kernels",
         "libkernel",
         "link",
+        "needed",
         "pack",
         "prototypes",
         "residue",
@@ -44,7 +46,7 @@ LAYERS = {
         "sections",
         "vm",
     ),
-    "readers": ("btf", "dwarf", "elf", "elfwrite", "lines", "symbols"),
+    "readers": ("btf", "dwarf", "elf", "elfwrite", "layouts", "lines", "readback", "symbols"),
     "base": ("__init__", "errors", "log", "options", "paths", "proc"),
 }
 

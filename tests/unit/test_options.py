@@ -39,6 +39,7 @@ def test_scons_variables_are_those_promised() -> None:
         "kbuild",
         "mitigations",
         "allow",
+        "symbol",
         "V",
     ]
     assert {option.variable for option in options.of_scons()} == set(wanted)
