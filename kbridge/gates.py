@@ -40,6 +40,7 @@ class Parts:
     image: Part
     info: list[Part]
     map: Part
+    interface: Part
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Binding:
 
     `text_base` 0: by ld.so, through libkernel.so.  Else by a linker script with the addresses
     of the kernel image, in which `text_base` is that of _text: it tells the slide at run time.
+    `interface`: what of the kernel the image uses, as abi.encode() packs it, and its digest.
     """
 
     release: str
@@ -55,6 +57,8 @@ class Binding:
     text_base: int = 0
     modules: Mapping[str, str] = field(default_factory=dict)  # of the names that modules export
     zero: Set[str] = frozenset()  # names whose address is rightly 0: weak, or per-CPU offset 0
+    interface: bytes = b""
+    interface_digest: str = ""
 
 
 def _strings(names: list[str]) -> tuple[bytes, list[int]]:
@@ -104,7 +108,10 @@ def _layout(image: Image, binding: Binding) -> tuple[bytes, Parts]:
         binary += blob
     places = "".join(f"{p.kind} {p.offset:x} {p.size:x} {p.name}\0" for p in image.places).encode()
     map_ = Part("map", len(binary), len(places))
-    return bytes(binary + places), Parts(Part("image", 0, image.end), info, map_)
+    binary += places
+    interface = Part("interface", len(binary), len(binding.interface))
+    binary += binding.interface
+    return bytes(binary), Parts(Part("image", 0, image.end), info, map_, interface)
 
 
 def _quoted(path: Path) -> str:
@@ -140,6 +147,7 @@ def write(
         parts=parts,
         release=binding.release,
         build_id=binding.build_id,
+        interface_digest=binding.interface_digest,
         version=VERSION,
         versioned=not binding.text_base,
         imports=[entry.name for entry in image.imports],

@@ -39,7 +39,7 @@ from kbridge.verbs import build
 _NO_COMMANDS = ("GATES",)
 # modules of ours that decide what is in the generated files
 _PACKING = (
-    "callbacks", "debug_info", "gates", "imports", "libkernel", "link", "pack", "prototypes",
+    "abi", "callbacks", "debug_info", "gates", "imports", "libkernel", "link", "pack", "prototypes",
     "residue", "sections",
 )  # fmt: skip
 # headers there change with packages, not with the project

@@ -12,6 +12,7 @@ struct kb_image {
 	const char *release;  /* of the kernel that it was built for */
 	const char *build_id; /* of that kernel, in hex */
 	struct kelevate_image image;
+	const char *interface; /* digest of what it uses of that kernel's interface, or "" */
 };
 
 /* Constructor: the kernel is the one that the image was built for, or the program ends here. */

@@ -27,7 +27,7 @@ from kbridge.inspect import (
     symbols,
 )
 from kbridge.inspect import kernel as kernels
-from kbridge.inspect.report import Bound, Gate, Image, Instruction, Report, Site
+from kbridge.inspect.report import Bound, Gate, Image, Instruction, Interface, Report, Site
 from kbridge.inspect.symbols import Needed
 from kbridge.inspect.view import PADDING, View
 
@@ -45,6 +45,7 @@ class _Subject:
     needed: list[Needed] = field(default_factory=list)
     external: set[int] = field(default_factory=set)
     percpu: int = 0
+    interface: Interface | None = None
     line: Callable[[int], str] = lambda _address: ""
 
 
@@ -72,6 +73,20 @@ def _linked(elf: Any, bound: Bound, places: list[str]) -> _Subject:
         needed=[Needed(one.name, one.zero, one.module) for one in found.imports],
         external=starts,
         percpu=found.sizes["percpu"],
+        interface=_interface(elf),
+    )
+
+
+def _interface(elf: Any) -> Interface | None:
+    used = program.interface(elf)
+    if used is None:
+        return None
+    return Interface(
+        crcs={name: f"{crc:#010x}" for name, crc in used.crcs.items()},
+        without_crc=list(used.others),
+        types={kind: list(names) for kind, names in used.types.items()},
+        configuration=used.configuration,
+        features=used.features,
     )
 
 
@@ -213,6 +228,7 @@ def _judge(subject: _Subject, path: Path, kernel: kernels.Kernel) -> Report:
             else []
         ),
         notes=list(kernel.notes),
+        interface=subject.interface,
     )
 
 

@@ -9,11 +9,12 @@ nothing of it away.  Not for running: kelevate has its own checks.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from kbridge import abi, pack
 from kbridge import elf as reader
-from kbridge import pack
 from kbridge.errors import KbridgeError
 from kbridge.inspect import view as views
 from kbridge.inspect.view import Function, Reference, Region, Variable, View
@@ -35,12 +36,13 @@ _ABI = 4
 _BODY = struct.Struct(f"<{len(_POINTERS)}Q{len(_NUMBERS)}I")
 _SECTIONS = {"image": ".kbridge", "program": ".kbridge.program"}
 # notes of the name kbridge
-NOTE_KERNEL, NOTE_MODULES, NOTE_PLACES = 1, 2, 3
+NOTE_KERNEL, NOTE_MODULES, NOTE_PLACES, NOTE_INTERFACE = 1, 2, 3, 6
 # what pyelftools makes of their numbers
 _NOTE_TYPES = {
     "NT_GNU_ABI_TAG": 1, "NT_VERSION": 1, "NT_PRSTATUS": 1,
     "NT_GNU_HWCAP": 2, "NT_ARCH": 2, "NT_FPREGSET": 2,
     "NT_GNU_BUILD_ID": 3, "NT_PRPSINFO": 3,
+    "NT_AUXV": 6,
 }  # fmt: skip
 
 
@@ -68,9 +70,8 @@ class Program:
     exit: int | None = None
 
 
-def notes(elf: Any) -> dict[int, list[str]]:
-    """The strings of kbridge's notes, by the note's number."""
-    found: dict[int, list[str]] = {}
+def _contents(elf: Any) -> Iterator[tuple[int, bytes]]:
+    """The number and the bytes of each of kbridge's notes."""
     holders = [one for one in elf.iter_sections() if one["sh_type"] == "SHT_NOTE"]
     if not elf.num_sections():
         holders = [one for one in elf.iter_segments() if one["p_type"] == "PT_NOTE"]
@@ -78,9 +79,22 @@ def notes(elf: Any) -> dict[int, list[str]]:
         for note in holder.iter_notes():
             kind = _NOTE_TYPES.get(note["n_type"], note["n_type"])
             if note["n_name"] == "kbridge" and isinstance(kind, int):
-                words = bytes(note["n_descdata"]).split(b"\0")[:-1]
-                found.setdefault(kind, []).extend(word.decode("ascii", "replace") for word in words)
+                yield kind, bytes(note["n_descdata"])
+
+
+def notes(elf: Any) -> dict[int, list[str]]:
+    """The strings of kbridge's notes, by the note's number."""
+    found: dict[int, list[str]] = {}
+    for kind, content in _contents(elf):
+        words = content.split(b"\0")[:-1]
+        found.setdefault(kind, []).extend(word.decode("ascii", "replace") for word in words)
     return found
+
+
+def interface(elf: Any) -> abi.Interface | None:
+    """What the program says that it uses of the kernel's interface.  Raises KbridgeError."""
+    records = [content for kind, content in _contents(elf) if kind == NOTE_INTERFACE]
+    return abi.decode(records[0]) if records else None
 
 
 class _Memory:

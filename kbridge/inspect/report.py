@@ -133,6 +133,22 @@ class Mitigation:
 
 
 @dataclass(frozen=True)
+class Interface:
+    """What of the kernel's interface a program recorded when it was built.
+
+    `crcs`: as Module.symvers has them.  `without_crc`: symbols that have none.  `types`: names of
+    each kind.  `configuration`, `features`: digests of the configuration and of the numbers of
+    processor features, '' where the headers did not tell.
+    """
+
+    crcs: dict[str, str]
+    without_crc: list[str]
+    types: dict[str, list[str]]
+    configuration: str
+    features: str
+
+
+@dataclass(frozen=True)
 class Report:
     """All about one file.
 
@@ -152,6 +168,7 @@ class Report:
     residue: list[Residue] = field(default_factory=list)
     mitigations: list[Mitigation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    interface: Interface | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: stable keys, plain values."""

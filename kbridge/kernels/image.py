@@ -143,6 +143,16 @@ def find(release: str, *, download: bool = True) -> KernelImage:
     return find(release, download=False)
 
 
+def of_build(release: str, build_id: str) -> KernelImage | None:
+    """The image of that very build, of those that are here; None where there is none."""
+    if not is_release(release):
+        return None
+    for _, image in _look(release):
+        if image and symbol_image.cached(image.vmlinuz).build_id == build_id:
+            return image
+    return None
+
+
 def symbols(release: str) -> SymbolTable:
     """Every symbol of that kernel's image, at slide 0 (found, or fetched, then cached)."""
     return symbol_image.cached(find(release).vmlinuz)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kbridge import log, paths, proc
 from kbridge.errors import CommandError, KbridgeError
-from kbridge.kernels import compiler, headers
+from kbridge.kernels import compiler
 from kbridge.kernels.target import KernelTarget
 
 _FORMAT = 7  # of the cache entries
@@ -75,12 +75,6 @@ def dependencies(target: KernelTarget) -> list[Path]:
     """Files of the header folder that say that the kernel's configuration changed."""
     names = ("include/generated/autoconf.h", "Module.symvers", "Makefile")
     return [target.kdir / name for name in names if (target.kdir / name).is_file()]
-
-
-def module_exports(target: KernelTarget) -> dict[str, str]:
-    """Symbols that modules (not vmlinux) export, and each one's module, by Module.symvers."""
-    known = headers.exports(target.kdir) or {}
-    return {name: one.module for name, one in known.items() if one.module != "vmlinux"}
 
 
 def _cache_file(target: KernelTarget) -> Path:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kbridge import (
+    abi,
     debug_info,
     gates,
     imports,
@@ -31,7 +32,7 @@ from kbridge import (
 )
 from kbridge.errors import CommandError, KbridgeError, UsageError
 from kbridge.kcompile import Source
-from kbridge.kernels import compiler, kbuild, kbuild_file
+from kbridge.kernels import compiler, headers, kbuild, kbuild_file
 from kbridge.kernels import image as kernel_image
 from kbridge.kernels import target as kernel_target
 from kbridge.kernels.kbuild import KbuildFlags
@@ -228,7 +229,8 @@ def generate(
         raise KbridgeError(
             f"{name}: the kmod defines no function", hint="write one that is not static"
         )
-    bound = imports.bind(image, table, kbuild.module_exports(target), joined)
+    exports = headers.exports(target.kdir) or {}
+    bound = imports.bind(image, table, headers.of_modules(exports), joined)
     if mode == "script":
         paths.write_atomically(files.kernel, link.script(bound.addresses))
     else:
@@ -242,7 +244,10 @@ def generate(
     text = table.resolve("_text").address if mode == "script" else 0
     zero = {symbol for symbol, address in bound.addresses.items() if not address}
     zero -= set(bound.modules)
-    binding = gates.Binding(table.release, table.build_id, text, bound.modules, zero)
+    weak = {entry.name: entry.weak for entry in image.imports}
+    used = abi.encode(abi.record(joined, weak, exports, target, mode))
+    kernel = (table.release, table.build_id)
+    binding = gates.Binding(*kernel, text, bound.modules, zero, used, abi.digest(*kernel, used))
     lines = {}
     if debug:
         debug_info.write(joined, image, debug)

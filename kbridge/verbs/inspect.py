@@ -15,6 +15,7 @@ from kbridge.inspect.report import (
     NOT_APPLICABLE,
     Image,
     Instruction,
+    Interface,
     KernelSymbol,
     Mitigation,
     PerCpu,
@@ -185,6 +186,20 @@ def _symbols(report: Report) -> list[str]:
     return [f"Kernel symbols: {len(symbols)} ({', '.join(counts)})", *_table(rows)]
 
 
+def _interface(used: Interface | None) -> list[str]:
+    """What kbridge run --other-build compares; --json has the names."""
+    if used is None:
+        return []
+    rows = [["CRCs", str(len(used.crcs))]]
+    if used.without_crc:
+        rows.append(["without CRC", ", ".join(used.without_crc)])
+    types = [f"{len(names)} {kind}" for kind, names in used.types.items() if names]
+    rows.append(["types", ", ".join(types) or "none"])
+    rows.append(["configuration", used.configuration or "not recorded"])
+    rows.append(["CPU features", used.features or "not recorded"])
+    return ["Recorded interface", *_table(rows)]
+
+
 def _percpu(variables: Sequence[PerCpu]) -> list[str]:
     lines = []
     for one in variables:
@@ -256,6 +271,7 @@ def text(report: Report) -> str:
         _head(report),
         _gates(report),
         _symbols(report),
+        _interface(report.interface),
         _percpu(report.percpu),
         _privileged(report),
         _residue(report.residue),

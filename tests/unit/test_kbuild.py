@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kbridge.errors import KbridgeError, UsageError
-from kbridge.kernels import kbuild, target
+from kbridge.kernels import headers, kbuild, target
 
 
 def saved(folder: Path, name: str, line: str) -> None:
@@ -109,6 +109,8 @@ def test_module_exports(tmp_path: Path) -> None:
         "0x1\tvmlinux_thing\tvmlinux\tEXPORT_SYMBOL\t\n"
         "0x2\tmod_thing\tdrivers/my-mod\tEXPORT_SYMBOL_GPL\t\n"
     )
-    found = kbuild.module_exports(target.KernelTarget("x", folder))
-    assert found == {"mod_thing": "my_mod"}
-    assert kbuild.module_exports(target.KernelTarget("x", tmp_path)) == {}
+    found = headers.exports(folder)
+    assert found is not None
+    assert [one.crc for one in found.values()] == [1, 2]
+    assert headers.of_modules(found) == {"mod_thing": "my_mod"}
+    assert headers.exports(tmp_path) is None
