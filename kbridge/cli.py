@@ -155,6 +155,7 @@ def _run(args: argparse.Namespace) -> int:
         modules=args.module,
         gdb=args.gdb,
         fresh=args.fresh,
+        other_build=args.other_build,
         verbose=args.verbose,
         dry_run=args.dry_run,
     )

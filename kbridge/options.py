@@ -291,6 +291,11 @@ OPTIONS = (
     ),
     Option("fresh", "boot anew (always so for now)", ("run",), ("--fresh",), kind="flag"),
     Option(
+        "other-build", "run it on a kernel that it was not built for (the one that runs here, or "
+        "--kernel), if every CRC and type that it uses is the same there", ("run",),
+        ("--other-build",), kind="flag",
+    ),
+    Option(
         "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
     ),
     Option(

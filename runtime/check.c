@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The start-up check: kernel release, build ID, and that every kernel symbol was found. */
+#define _GNU_SOURCE
 #include <elf.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -9,6 +11,12 @@
 
 #define NOTES "/sys/kernel/notes"
 #define REBUILD "build it again for this kernel, or boot the other with kbridge run"
+#define COMPARE REBUILD "; kbridge run --other-build tries it here, if nothing that it uses changed"
+/*
+ * Internal, from kbridge run --other-build: "RELEASE BUILD_ID DIGEST...", the kernel that programs
+ * were compared with, and the digest of what each of them uses.
+ */
+#define COMPARED "KBRIDGE_COMPARED"
 
 static size_t align4(size_t size)
 {
@@ -56,23 +64,53 @@ static int running_build_id(char *hex, size_t room)
 	return size < 0 ? -1 : find_build_id(notes, size, hex, room);
 }
 
+/* Whether the next word of *text is this one; goes on behind it. */
+static int next_is(const char **text, const char *word)
+{
+	size_t length = strcspn(*text, " ");
+	int same = length && length == strlen(word) && !memcmp(*text, word, length);
+
+	*text += length;
+	*text += strspn(*text, " ");
+	return same;
+}
+
+/* Whether kbridge run compared what this program uses with the kernel that runs now. */
+static int compared(const struct kb_image *program, const char *release, const char *build_id)
+{
+	const char *text = secure_getenv(COMPARED);
+
+	if (!text || !next_is(&text, release) || !next_is(&text, build_id))
+		return 0;
+	while (*text)
+		if (next_is(&text, program->interface))
+			return 1;
+	return 0;
+}
+
 static void check_kernel(const struct kb_image *program)
 {
 	const char *name = program->image.name;
 	struct utsname kernel;
 	char build_id[129];
+	int other, unknown;
 
 	uname(&kernel);
-	if (strcmp(kernel.release, program->release))
+	other = strcmp(kernel.release, program->release);
+	unknown = running_build_id(build_id, sizeof(build_id));
+	if (!unknown && !other && !strcmp(build_id, program->build_id))
+		return;
+	if (!unknown && compared(program, kernel.release, build_id))
+		return;
+	if (other)
 		kb_fail(name,
 			"built for another kernel release than the running one: ", program->release,
-			REBUILD);
-	if (running_build_id(build_id, sizeof(build_id)))
+			COMPARE);
+	if (unknown)
 		kb_fail(name, "cannot tell the running kernel's build ID from ", NOTES,
 			"mount sysfs on /sys");
-	if (strcmp(build_id, program->build_id))
-		kb_fail(name, "built for another build of this kernel release: ", program->build_id,
-			REBUILD);
+	kb_fail(name, "built for another build of this kernel release: ", program->build_id,
+		COMPARE);
 }
 
 /* An import word that libkernel.so did not fill: kelevate will, if the module is there. */

@@ -15,17 +15,18 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from kbridge import kelevate, libkernel, log, paths, proc, runtime
+from kbridge import abi, kelevate, libkernel, log, paths, proc, runtime
 from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
 from kbridge.symbols import image as symbols
+from kbridge.symbols import kallsyms
 from kbridge.vm import contents, environment, initramfs, machine, modules, native, qemu
 from kbridge.vm.console import Console
 from kbridge.vm.program import NOT_EXECUTABLE, NOT_FOUND, Program, examine
@@ -44,7 +45,8 @@ class RunRequest:
 
     `append`: more words for the kernel's command line.  `fresh`: boot anew (always so for now,
     except that it also keeps the program off this machine's own kernel).  `gdb`: a TCP port of
-    this machine, at which gdb can attach to the guest.
+    this machine, at which gdb can attach to the guest.  `other_build`: also on a kernel that the
+    program was not built for, if nothing that it uses is different there.
     """
 
     program: str
@@ -59,6 +61,7 @@ class RunRequest:
     modules: Sequence[str] = field(default_factory=list)
     gdb: int | None = None
     fresh: bool = False
+    other_build: bool = False
     verbose: bool = False
     dry_run: bool = False
 
@@ -104,10 +107,14 @@ def _release(request: RunRequest, program: Program) -> str:
         if wanted is None and native.possible(platform.release(), None):
             return platform.release()
         return wanted or targets.find().release
+    if request.other_build:
+        here = wanted is None and native.possible(platform.release(), None)
+        return platform.release() if here else wanted or note.release
     if wanted and wanted != note.release:
         raise KbridgeError(
             f"{note.file} was built for kernel {note.release}, not {wanted}",
-            hint=f"leave --kernel out, or build it for {wanted}",
+            hint=f"leave --kernel out, or build it for {wanted}; with --other-build it runs there "
+            "if nothing that it uses changed",
         )
     return note.release
 
@@ -118,8 +125,33 @@ def _check_build_id(program: Program, found: str, where: Path) -> None:
         raise KbridgeError(
             f"{note.file} was built for build ID {note.build_id} of kernel {note.release}, "
             f"{where} has {found or 'none'}",
-            hint="build the program again",
+            hint="build the program again; with --other-build it runs if nothing that it uses "
+            "changed",
         )
+
+
+def _admitted(
+    request: RunRequest, program: Program, image: images.KernelImage, build_id: str
+) -> dict[str, str]:
+    """The environment in which libkbridge lets the program in on that kernel.
+
+    Raises KbridgeError where the program is for another one and --other-build is not given, or
+    where something that it uses is different.
+    """
+    if not request.other_build:
+        _check_build_id(program, build_id, image.vmlinuz)
+        return {}
+    others = [
+        note for note in program.notes if (note.release, note.build_id) != (image.release, build_id)
+    ]
+    if not others:
+        return {}
+    new = abi.kernel(image)
+    digests = [
+        abi.admit(note.file, (note.release, note.build_id), note.interface, new, program.modules)
+        for note in others
+    ]
+    return {abi.VARIABLE: " ".join([image.release, build_id, *digests])}
 
 
 # What the guest gets
@@ -138,7 +170,6 @@ def _kelevate(release: str, needed: bool) -> Path | None:
 
 def _guest_files(image: images.KernelImage, program: Program) -> contents.GuestFiles:
     table = symbols.cached(image.vmlinuz)
-    _check_build_id(program, table.build_id, image.vmlinuz)
     return contents.GuestFiles(
         kelevate=_kelevate(image.release, program.note is not None),
         libkbridge=runtime.library(),
@@ -167,12 +198,12 @@ def _folder() -> str:
         ) from problem
 
 
-def _order(request: RunRequest, program: Program) -> Order:
+def _order(request: RunRequest, program: Program, more: Mapping[str, str]) -> Order:
     folder = _folder()
     return Order(
         path=str(program.path),
         argv=[request.program, *request.args],
-        environment=environment.filtered(os.environ, folder),
+        environment={**environment.filtered(os.environ, folder), **more},
         folder=folder,
     )
 
@@ -248,9 +279,26 @@ def _status(request: RunRequest, program: Program, outcome: Outcome, console: Co
 # The two places
 
 
-def _run_here(request: RunRequest, program: Program) -> int:
+def _running_image(release: str) -> images.KernelImage:
+    """The image of the kernel that runs here: of that very build."""
+    build_id = kallsyms.running_build_id()
+    image = images.of_build(release, build_id)
+    if image is None:
+        raise KbridgeError(
+            f"the image of the running kernel {release} (build ID {build_id or 'unknown'}) is not "
+            "here, so nothing can be compared with it",
+            hint=f"it belongs at /boot/vmlinuz-{release}",
+        )
+    return image
+
+
+def _run_here(request: RunRequest, program: Program, release: str) -> int:
+    admitted = {}
+    if request.other_build and program.notes:
+        image = _running_image(release)
+        admitted = _admitted(request, program, image, kallsyms.running_build_id())
     native.prepare()
-    order = _order(request, program)
+    order = _order(request, program, admitted)
     log.detail(f"running {program.path} on this machine's kernel")
     try:
         status = native.run(program.path, order.argv, order.environment, request.timeout)
@@ -265,6 +313,7 @@ def _run_here(request: RunRequest, program: Program) -> int:
 
 def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
     image = images.find(release)
+    admitted = _admitted(request, program, image, symbols.cached(image.vmlinuz).build_id)
     files = _guest_files(image, program)
     tree = contents.program_tree(program, request.files)
     contents.check_memory(tree, request.memory)
@@ -279,7 +328,7 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
             initramfs.pack(tree, initrd)
         outcome = machine.run(
             _machine(request, image.vmlinuz, machine.initramfs_path(initrd)),
-            _order(request, program),
+            _order(request, program, admitted),
             console,
             inherited=[initrd.fileno()],
             seconds=request.timeout,
@@ -306,7 +355,9 @@ def _describe(request: RunRequest, program: Program, release: str) -> None:
     lines += [f"#   {guest} -> {text}" for guest, text in sorted(tree.links.items())]
     if request.modules:
         lines.append(f"# loads, with what they need: {', '.join(request.modules)}")
-    order = _order(request, program)
+    if request.other_build and program.notes:
+        lines.append(f"# compares first what it uses of its own kernel with kernel {release}")
+    order = _order(request, program, {})
     lines += [f"# runs, in {order.folder}: {shlex.join(order.argv)}"]
     print("\n".join(lines))
 
@@ -326,13 +377,14 @@ def _run(request: RunRequest) -> int:
     _check(request)
     program = examine(request.program)
     release = _release(request, program)
-    build_id = program.note.build_id if program.note else None
+    build_id = program.note.build_id if program.note and not request.other_build else None
     wishes = (request.fresh, request.files, request.append, request.modules, request.gdb)
     for_machine = any(wishes)
     if not for_machine and native.possible(release, build_id):
         if not request.dry_run:
-            return _run_here(request, program)
-        print(f"# on this machine, kernel {release}:\n{shlex.join(_order(request, program).argv)}")
+            return _run_here(request, program, release)
+        words = shlex.join(_order(request, program, {}).argv)
+        print(f"# on this machine, kernel {release}:\n{words}")
         return 0
     if request.dry_run:
         _describe(request, program, release)

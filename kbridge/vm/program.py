@@ -29,6 +29,7 @@ _NOTE_NAME = "kbridge"
 # and what pyelftools makes of their numbers
 _NOTE_KERNEL = (1, "NT_GNU_ABI_TAG", "NT_VERSION")
 _NOTE_MODULES = (2, "NT_GNU_HWCAP", "NT_ARCH")
+_NOTE_INTERFACE = (6, "NT_AUXV")
 # "	libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)", glibc's and musl's alike
 _LISTED = re.compile(r"^\s*(\S+)(?: => (.+?))?(?: \(0x[0-9a-f]+\))?$", re.MULTILINE)
 _NOT_FOUND = re.compile(
@@ -41,24 +42,28 @@ _NOT_FOUND = re.compile(
 
 @dataclass(frozen=True)
 class KernelNote:
-    """What .note.kbridge says: the kernel that `file` was built for."""
+    """What .note.kbridge says: the kernel that `file` was built for, and (for abi.decode()) what
+    it uses of that kernel's interface."""
 
     release: str
     build_id: str
     file: Path
+    interface: bytes = b""
 
 
 @dataclass(frozen=True)
 class Program:
     """`path` is absolute, its symlinks kept.  `files`: what its loader maps, itself included.
 
-    `modules`: kernel modules whose symbols it uses.
+    `notes`: of all files that have one; `note` is the first.  `modules`: kernel modules whose
+    symbols it uses.
     """
 
     path: Path
     files: tuple[Path, ...]
     note: KernelNote | None
     modules: tuple[str, ...] = ()
+    notes: tuple[KernelNote, ...] = ()
 
 
 def _unusable(message: str, hint: str) -> KbridgeError:
@@ -133,23 +138,32 @@ def _segments(elf: Any, kind: str) -> Iterator[Any]:
     return (segment for segment in elf.iter_segments() if segment["p_type"] == kind)
 
 
-def _notes(elf: Any, path: Path, kind: tuple[object, ...]) -> list[list[str]]:
-    """The strings of every note of ours of that kind."""
+def _contents(elf: Any, path: Path, kind: tuple[object, ...]) -> list[bytes]:
+    """Every note of ours of that kind."""
     try:
         notes = [note for segment in _segments(elf, "PT_NOTE") for note in segment.iter_notes()]
     except Exception as problem:  # as in _elf
         raise _unusable(f"{path}: damaged ELF notes ({problem})", "build it again") from problem
     return [
-        [word.decode("ascii", "replace") for word in note["n_descdata"].split(b"\0")[:-1]]
+        bytes(note["n_descdata"])
         for note in notes
         if note["n_name"] == _NOTE_NAME and note["n_type"] in kind
+    ]
+
+
+def _notes(elf: Any, path: Path, kind: tuple[object, ...]) -> list[list[str]]:
+    """The strings of every note of ours of that kind."""
+    return [
+        [word.decode("ascii", "replace") for word in content.split(b"\0")[:-1]]
+        for content in _contents(elf, path, kind)
     ]
 
 
 def _note(elf: Any, path: Path) -> KernelNote | None:
     for words in _notes(elf, path, _NOTE_KERNEL):
         if len(words) == 2:
-            return KernelNote(words[0], words[1], path)
+            recorded = _contents(elf, path, _NOTE_INTERFACE)
+            return KernelNote(words[0], words[1], path, recorded[0] if recorded else b"")
     return None
 
 
@@ -237,7 +251,8 @@ def examine(name: str) -> Program:
     for segment in _segments(elf, "PT_INTERP"):
         interpreter = Path(segment.get_interp_name())
         files += [interpreter, *_libraries(path, interpreter)]
-    notes = filter(None, [_note(elf, path), *(note_of(one) for one in files[1:])])
     files = list(dict.fromkeys(files))
+    found = [_note(elf, path), *(note_of(one) for one in files if one != path)]
+    notes = tuple(note for note in found if note)
     modules = dict.fromkeys(name for file in files for name in _modules(file))
-    return Program(path, tuple(files), next(notes, None), tuple(modules))
+    return Program(path, tuple(files), notes[0] if notes else None, tuple(modules), notes)
