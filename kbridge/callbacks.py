@@ -57,8 +57,11 @@ def _takes_text(image: Image) -> bool:
     """Whether the image holds the address of code of its own, in data or in an instruction."""
     if image.takes_text:
         return True
+    elsewhere = {record.offset for record in image.records}  # addresses of the kernel
     for found in _LEA.finditer(image.content, 0, image.text_end):
         (distance,) = struct.unpack("<i", found[1])
+        if found.end() in elsewhere:
+            continue
         if 0 <= found.end() + 4 + distance < image.text_end:
             return True
     return False

@@ -217,6 +217,12 @@ static void called(void) { x++; }
         ("int f(void) { called(); return x; }", False),
         ("void f(void) { sort(called); }", False),  # before sort() returns, or never
         ('void f(void) { _printk("%d", x); called(); }', False),
+        # a function of the kernel's, not of the image
+        (
+            '_Pragma("GCC visibility push(hidden)") extern void odd(void (*)(void)), it(void);'
+            "void f(void) { odd(it); }",
+            False,
+        ),
         ("void f(void) { debugfs_create_u32(&x); }", True),
         (
             "extern void kernel_thread(void (*)(void)); void f(void) { kernel_thread(called); }",
