@@ -297,11 +297,12 @@ def _assemble(sections: Sequence[_Section], read_only_end: int) -> bytes:
         *(_SECTION_SIZE, len(everything) + 1, len(everything)),
     )
     segments = _program_headers({one.name: one for one in sections}, read_only_end)
-    output = bytearray(headers_at)
-    output[: len(header) + len(segments)] = header + segments
+    pieces, end = [header, segments], len(header) + len(segments)
     for one in everything:
-        output[one.offset : one.end] = one.content
-    return bytes(output + _section_headers(everything, names))
+        pieces += [bytes(one.offset - end), one.content]
+        end = one.end
+    pieces += [bytes(headers_at - end), _section_headers(everything, names)]
+    return b"".join(pieces)
 
 
 def shared_object(

@@ -9,6 +9,7 @@ Not for how the file is made (elfwrite.py), nor for programs (link.py).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import struct
@@ -30,8 +31,8 @@ _TAGS = {  # what ld.so goes by, and the section it has to be
     "DT_STRTAB": ".dynstr",
     "DT_VERSYM": ".gnu.version",
     "DT_VERDEF": ".gnu.version_d",
-    "DT_GNU_HASH": ".gnu.hash",
 }
+_TYPES = ("SHT_DYNSYM", "SHT_STRTAB", "SHT_DYNAMIC", "SHT_GNU_versym", "SHT_GNU_verdef")
 _FUNCTION, _OBJECT = 0x12, 0x11
 _ABSOLUTE = 0xFFF1 << 16
 _PROTECTED = 3 << 8
@@ -70,19 +71,33 @@ def _wrong(what: str) -> KbridgeError:
 
 
 class _Sections(dict[str, Any]):
-    """The sections of a file by name, each of which pyelftools makes once (.gnu.hash is slow)."""
+    """The sections of a file that are compared, by name."""
 
     def __missing__(self, name: str) -> Any:
         raise _wrong(f"no section {name}")
 
+    @classmethod
+    def of(cls, elf: Any) -> _Sections:
+        """Without .gnu.hash, each entry of which pyelftools would make an object of."""
+        from elftools.common.exceptions import ELFError
 
-def _check_dynamic(elf: Any, sections: _Sections, soname: str, absolute: bool) -> None:
-    """What ld.so goes by must be the sections that are compared here."""
+        found = cls()
+        for number in range(elf.num_sections()):
+            with contextlib.suppress(ELFError):
+                section = elf.get_section(number, _TYPES)
+                found[section.name] = section
+        return found
+
+
+def _check_dynamic(elf: Any, sections: _Sections, soname: str) -> None:
+    """What ld.so goes by must be the sections that are compared here.
+
+    But for the hash table: where that is wrong a symbol is not found, but never a wrong one.
+    """
     tags = {one.entry.d_tag: one for one in sections[".dynamic"].iter_tags()}
-    expected = [tag for tag in _TAGS if absolute or tag != "DT_GNU_HASH"]
-    for tag in expected:
-        if tag not in tags or tags[tag]["d_ptr"] != sections[_TAGS[tag]]["sh_addr"]:
-            raise _wrong(f"{tag} is not where {_TAGS[tag]} is")
+    for tag, name in _TAGS.items():
+        if tag not in tags or tags[tag]["d_ptr"] != sections[name]["sh_addr"]:
+            raise _wrong(f"{tag} is not where {name} is")
     if "DT_SONAME" not in tags or tags["DT_SONAME"].soname != soname:
         raise _wrong(f"its soname is not {soname}")
     for one in elf.iter_segments():
@@ -103,14 +118,14 @@ def _check_version(sections: _Sections, version: str, count: int) -> None:
         raise _wrong(f"a symbol has not the version {version}")
 
 
-def _read(file: Path, version: str, soname: str, absolute: bool) -> _Read:
+def _read(file: Path, version: str, soname: str) -> _Read:
     """Every dynamic symbol, in the file's order."""
     from elftools.elf.elffile import ELFFile
 
     with file.open("rb") as stream:
         elf = ELFFile(stream)
-        sections = _Sections((one.name, one) for one in elf.iter_sections())
-        _check_dynamic(elf, sections, soname, absolute)
+        sections = _Sections.of(elf)
+        _check_dynamic(elf, sections, soname)
         words = array("Q", sections[".dynsym"].data()[8 * _SYMBOL_WORDS :])
         strings = sections[".dynstr"].data()
         _check_version(sections, version, len(words) // _SYMBOL_WORDS)
@@ -128,13 +143,16 @@ def _kinds(exports: Exports, absolute: bool) -> list[int]:
     return list(map(kind.__getitem__, exports.functions))
 
 
-def _order(read: _Read, names: Sequence[str]) -> list[int]:
+def _order(read: _Read, names: Sequence[str]) -> Sequence[int]:
     """For each symbol of the file which of `names` it has; nothing where one has another name."""
     strings = read.strings.decode("ascii").split("\0")[:-1]
     sizes = map((1).__add__, map(len, strings))
-    starts = itertools.accumulate(sizes, initial=0)
+    starts = list(itertools.accumulate(sizes, initial=0))
     if strings[1 : len(names) + 1] == names:  # in our order: as we write them
-        by_offset = dict(zip(itertools.islice(starts, 1, None), range(len(names)), strict=False))
+        own = starts[1 : len(names) + 1]
+        if own == read.offsets:
+            return range(len(names))
+        by_offset = dict(zip(own, range(len(names)), strict=True))
     else:
         index = dict(zip(names, itertools.count()))
         pairs = zip(starts, map(index.get, strings), strict=False)
@@ -169,7 +187,7 @@ def compare(file: Path, exports: Exports, *, version: str, soname: str, absolute
 
     In columns, since some 100,000 rows would take thrice as long.
     """
-    found, kinds = _read(file, version, soname, absolute), _kinds(exports, absolute)
+    found, kinds = _read(file, version, soname), _kinds(exports, absolute)
     values = exports.values if absolute else [0] * len(kinds)
     found_values = found.values if absolute else [0] * len(found.values)
     found_kinds = found.kinds if absolute else [kind & 0xFFFF for kind in found.kinds]

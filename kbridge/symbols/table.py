@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import heapq
 import itertools
+import operator
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,7 +200,9 @@ class SymbolTable:
         last, names = self._index, self._columns.names
         found: dict[str, list[int]] = {}
         if len(last) < len(names):
-            for index in [i for i, name in enumerate(names) if last[name] != i]:
+            own = range(len(names))
+            differ = map(operator.ne, map(last.__getitem__, names), own)
+            for index in itertools.compress(own, differ):
                 found.setdefault(names[index], []).append(index)
             for name, indexes in found.items():
                 indexes.append(last[name])
@@ -237,17 +240,20 @@ class SymbolTable:
 
     def resolvable(self) -> Columns:
         """One symbol for every name that `resolve` accepts, linker aliases last."""
-        return self._resolvable
+        return self._meant[0]
 
     @cached_property
-    def _resolvable(self) -> Columns:
-        all_ = self._columns
+    def _meant(self) -> tuple[Columns, list[str]]:
+        """What has one meaning, and the names that have none."""
+        all_, ambiguous = self._columns, []
         keep = bytearray(b"\1") * len(all_)
         for name, indexes in self._several.items():
             chosen = self.choices.get(name) or _choose([all_[i] for i in indexes])
             for i in indexes:
                 keep[i] = 0
-            if chosen is not None:
+            if chosen is None:
+                ambiguous.append(name)
+            else:
                 keep[next(i for i in indexes if all_[i] == chosen)] = 1
         aliases = [
             symbol._replace(name=alias)
@@ -256,16 +262,16 @@ class SymbolTable:
             if (symbol := _choose(self._defined(name))) is not None
         ]
         kept = itertools.compress  # much faster than a list of what to keep
-        return Columns(
+        meant = Columns(
             [*kept(all_.addresses, keep), *(one.address for one in aliases)],
             "".join([*kept(all_.types, keep), *(one.type for one in aliases)]),
             [*kept(all_.names, keep), *(one.name for one in aliases)],
         )
+        return meant, ambiguous
 
     def ambiguous(self) -> list[str]:
         """The names that have several definitions and no one meaning."""
-        meant = set(self.resolvable().names)
-        return [name for name in self._several if name not in meant]
+        return self._meant[1]
 
     def near(self, name: str, n: int = 3) -> list[str]:
         """Up to `n` names that look like `name`, the nearest first.

@@ -12,6 +12,7 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Protocol
 
 from kbridge.errors import KbridgeError
 
@@ -24,6 +25,15 @@ _XLF_KERNEL_64 = 1
 _LZ4_MAGIC = 0x184C2102
 _LZ4_BLOCK = 8 << 20
 
+_PIECE = 1 << 20  # bytes that are unpacked at once
+_PACKED_PIECE = 4096  # xz and bzip2 make some 10,000 bytes of one at most
+
+# Source: lib/decompress_unlzo.c, and flags in lzop's conf.h.
+_LZOP_NEW = 0x0940
+_LZOP_ADLER32_D, _LZOP_ADLER32_C, _LZOP_FILTER = 0x1, 0x2, 0x800
+_LZOP_CRC32_D, _LZOP_CRC32_C = 0x100, 0x200
+_LONGEST_MAGIC = 9
+
 _OTHER_KINDS = {  # offset, magic -> what that file is
     (0x38, b"ARM\x64"): "an arm64 kernel image",
     (0x38, b"RISCV"): "a RISC-V kernel image",
@@ -33,11 +43,28 @@ _OTHER_KINDS = {  # offset, magic -> what that file is
 }
 
 
-def _lz4(payload: bytes, size: int) -> bytes:
+class _Output:
+    """The unpacked image as it grows; ValueError where it would be longer than it should."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.content = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        if len(self.content) + len(piece) > self._size:
+            raise ValueError("more than the length that the image says")
+        self.content += piece
+
+    @property
+    def left(self) -> int:
+        return self._size - len(self.content)
+
+
+def _lz4(payload: memoryview, output: _Output) -> None:
     import lz4.block
 
-    blocks, at, left = [], 4, size
-    while left > 0:
+    at = 4
+    while output.left > 0:
         (length,) = struct.unpack_from("<I", payload, at)
         at += 4
         if length == _LZ4_MAGIC:  # frames may follow each other
@@ -45,53 +72,107 @@ def _lz4(payload: bytes, size: int) -> bytes:
         if at + length > len(payload):
             raise ValueError("a block is cut off")
         try:
-            block = lz4.block.decompress(payload[at : at + length], uncompressed_size=_LZ4_BLOCK)
+            output.add(
+                lz4.block.decompress(payload[at : at + length], uncompressed_size=_LZ4_BLOCK)
+            )
         except lz4.block.LZ4BlockError as problem:
             raise ValueError(str(problem)) from problem
-        blocks.append(block)
         at += length
-        left -= len(block)
-    return b"".join(blocks)
 
 
-def _zstd(payload: bytes, size: int) -> bytes:
+def _zstd(payload: memoryview, output: _Output) -> None:
     import zstandard
 
     try:
         # The frame does not hold its size: kbuild pipes the image into zstd.
-        return zstandard.ZstdDecompressor().stream_reader(payload).read(size + 1)
+        with zstandard.ZstdDecompressor().stream_reader(payload) as reader:
+            while piece := reader.read(_PIECE):
+                output.add(piece)
     except zstandard.ZstdError as problem:
         raise ValueError(str(problem)) from problem
 
 
-def _gzip(payload: bytes, size: int) -> bytes:
-    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(payload, size + 1)
+_Unpacker = Callable[[memoryview, _Output], None]
 
 
-def _xz(payload: bytes, size: int) -> bytes:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload, size + 1)
+class _Decompressor(Protocol):
+    """What zlib's, lzma's and bz2's have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    def decompress(self, data: memoryview, /) -> bytes: ...
 
 
-def _lzma(payload: bytes, size: int) -> bytes:
-    return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(payload, size + 1)
+def _stream(start: Callable[[], _Decompressor]) -> _Unpacker:
+    """In small pieces, so that a damaged one cannot fill the memory."""
+
+    def unpack(payload: memoryview, output: _Output) -> None:
+        decompressor = start()
+        for at in range(0, len(payload), _PACKED_PIECE):
+            output.add(decompressor.decompress(payload[at : at + _PACKED_PIECE]))
+            if decompressor.eof:
+                break
+
+    return unpack
 
 
-def _bzip2(payload: bytes, size: int) -> bytes:
-    return bz2.BZ2Decompressor().decompress(payload, size + 1)
+def _lzo_flags(payload: memoryview) -> tuple[int, int]:
+    """lzop's flags, and where its blocks start.
+
+    Source: parse_header() in lib/decompress_unlzo.c, and lzop's own conf.h for the flags.
+    """
+    (version,) = struct.unpack_from(">H", payload, 9)
+    new = version >= _LZOP_NEW
+    at = 16 if new else 14  # after version, library's version, (version to extract,) method
+    at += new  # level
+    (flags,) = struct.unpack_from(">I", payload, at)
+    at += 4 + 4 * bool(flags & _LZOP_FILTER) + 8 + 4 * new  # filter, mode, times
+    return flags, at + 1 + payload[at] + 4  # name and checksum
+
+
+def _lzo(payload: memoryview, output: _Output) -> None:
+    import lzallright
+
+    flags, at = _lzo_flags(payload)
+    decompress = lzallright.LZOCompressor().decompress
+    while True:
+        (size,) = struct.unpack_from(">I", payload, at)
+        if not size:
+            return
+        (packed,) = struct.unpack_from(">I", payload, at + 4)
+        at += 8 + 4 * bool(flags & _LZOP_ADLER32_D) + 4 * bool(flags & _LZOP_CRC32_D)
+        if packed < size:
+            at += 4 * bool(flags & _LZOP_ADLER32_C) + 4 * bool(flags & _LZOP_CRC32_C)
+        if size > output.left or at + packed > len(payload):
+            raise ValueError("a block is cut off")
+        block = bytes(payload[at : at + packed])
+        try:
+            output.add(decompress(block, size) if packed < size else block)
+        except lzallright.LZOError as problem:
+            raise ValueError(str(problem)) from problem
+        at += packed
 
 
 # MemoryError: a damaged lzma header can ask for a dictionary of 4 GiB.
-_DAMAGED = (ValueError, EOFError, OSError, MemoryError, struct.error, zlib.error, lzma.LZMAError)
+_DAMAGED = (
+    ValueError,
+    EOFError,
+    OSError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    IndexError,
+)
 
-_Unpacker = Callable[[bytes, int], bytes]
-_UNPACKERS: dict[bytes, tuple[str, _Unpacker | None]] = {
+_UNPACKERS: dict[bytes, tuple[str, _Unpacker]] = {
     struct.pack("<I", _LZ4_MAGIC): ("LZ4", _lz4),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
-    b"\x1f\x8b": ("gzip", _gzip),
-    b"\xfd7zXZ\0": ("xz", _xz),
-    b"\x5d\0\0": ("lzma", _lzma),
-    b"BZh": ("bzip2", _bzip2),
-    b"\x89LZO": ("LZO", None),
+    b"\x1f\x8b": ("gzip", _stream(lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16))),
+    b"\xfd7zXZ\0": ("xz", _stream(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ))),
+    b"\x5d\0\0": ("lzma", _stream(lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))),
+    b"BZh": ("bzip2", _stream(bz2.BZ2Decompressor)),
+    b"\x89LZO\0\r\n\x1a\n": ("LZO", _lzo),
 }
 
 
@@ -108,7 +189,7 @@ def _not_a_bzimage(vmlinuz: bytes, name: str) -> KbridgeError:
     )
 
 
-def _payload(vmlinuz: bytes, name: str) -> bytes:
+def _payload(vmlinuz: bytes, name: str) -> memoryview:
     """The packed image with its length trailer, as the setup header locates it."""
     if (
         len(vmlinuz) < _SMALLEST_HEADER
@@ -130,7 +211,7 @@ def _payload(vmlinuz: bytes, name: str) -> bytes:
             f"its header says {start + length}",
             hint="fetch the kernel image again",
         )
-    return vmlinuz[start : start + length]
+    return memoryview(vmlinuz)[start : start + length]
 
 
 def unpack(vmlinuz: bytes, name: str) -> bytes:
@@ -140,13 +221,14 @@ def unpack(vmlinuz: bytes, name: str) -> bytes:
     damaged, or is packed in a way that kbridge does not know.
     """
     payload = _payload(vmlinuz, name)
+    start = bytes(payload[:_LONGEST_MAGIC])
     method, unpacker = next(
-        (known for magic, known in _UNPACKERS.items() if payload.startswith(magic)), ("", None)
+        (known for magic, known in _UNPACKERS.items() if start.startswith(magic)), ("", None)
     )
     if unpacker is None:
         raise KbridgeError(
-            f"{name}: packed with {method or 'an unknown method'} ({payload[:4].hex()})",
-            hint="kbridge unpacks LZ4, zstd, gzip, xz, lzma and bzip2 kernels; give the vmlinux",
+            f"{name}: packed with an unknown method ({start[:4].hex()})",
+            hint="kbridge unpacks LZ4, zstd, gzip, xz, lzma, bzip2 and LZO; give the vmlinux",
         )
     # The build appends the length of the unpacked image (scripts/Makefile.lib, size_append);
     # gzip ends with it anyway.
@@ -156,10 +238,11 @@ def unpack(vmlinuz: bytes, name: str) -> bytes:
     )
     if size > _LARGEST_IMAGE:
         raise damaged
+    output = _Output(size)
     try:
-        image = unpacker(payload[:-4] if method != "gzip" else payload, size)
+        unpacker(payload[:-4] if method != "gzip" else payload, output)
     except _DAMAGED as problem:
         raise damaged from problem
-    if len(image) != size or not image.startswith(b"\x7fELF"):
+    if output.left or not output.content.startswith(b"\x7fELF"):
         raise damaged
-    return image
+    return bytes(output.content)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shlex
 import time
@@ -12,9 +13,6 @@ from pathlib import Path
 
 from kbridge import libkernel, log, needed, paths
 from kbridge.errors import KbridgeError, UsageError
-from kbridge.kernels import headers
-from kbridge.kernels import image as kernel_image
-from kbridge.kernels import target as targets
 from kbridge.libkernel import Library, Origin
 from kbridge.paths import Output
 from kbridge.symbols import choice, files, source
@@ -68,6 +66,10 @@ class Stages:
 
 def _exported(request: LibkernelRequest, symvers: Path) -> SymbolTable:
     """The symbols of a Module.symvers, with the addresses of its kernel's image."""
+    from kbridge.kernels import headers
+    from kbridge.kernels import image as kernel_image
+    from kbridge.kernels import target as targets
+
     release = request.kernel
     if release is None:
         try:
@@ -98,6 +100,9 @@ def _table(request: LibkernelRequest) -> tuple[SymbolTable, Kind]:
                 "--modules goes with --symbols /proc/kallsyms",
                 hint="a kernel image knows nothing of modules, which move with every load",
             )
+        from kbridge.kernels import image as kernel_image
+        from kbridge.kernels import target as targets
+
         release = targets.find(request.kernel, request.kdir).release
         return kernel_image.symbols(release), Kind.IMAGE
     kind = source.kind(request.symbols)
@@ -267,6 +272,7 @@ def generate(request: LibkernelRequest) -> None:
     with `script` the linker script OUTPUT; all, read back and compared, or nothing.
     """
     _check_outputs(request)
+    gc.disable()  # some 100,000 strings, none of them in a cycle, and the command ends soon
     clock = Stages()
     table, kind = _table(request)
     clock.lap("read the symbols")
