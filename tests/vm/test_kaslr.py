@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ AT_A_TIME = 2  # guests
 FAT = "fat"
 # small ones, of which each takes a part of the hole that fat has left
 FILLERS = ("crc7", "mac-celtic", "mac-gaelic")
+LAST = "mac-inuit"
 
 
 class Boots:
@@ -57,23 +59,28 @@ def boots(kbridge: Kbridge, release: str, tmp_path: Path) -> Boots:
     return Boots(kbridge, release, folder)
 
 
-def library(boots: Boots) -> Path:
-    out = boots.folder / "later.so"
-    words = ["--shared", "--kmod", PROGRAMS / "kaslr_kmod.c", "--kcflags=-DLATER", "-o", out]
-    done = boots.kbridge("build", *words, "--kernel", boots.release)
+def library(boots: Boots, name: str, *words: str | Path) -> Path:
+    out = boots.folder / f"{name}.so"
+    how = ["--shared", *words, "-o", out, "--kernel", boots.release]
+    done = boots.kbridge("build", *how)
     assert done.returncode == 0, done.stderr
     return out
 
 
 def runs_right(boots: Boots, times: int) -> None:
     """The same files in every boot; at the end they are as they were built."""
-    made = [library(boots)]
+    app, kmod = PROGRAMS / "kaslr.c", PROGRAMS / "kaslr_kmod.c"
+    programs, libraries = [], []
     for link, code in zip(options.LINK_MODES, options.CODE_MODELS, strict=True):
-        app, kmod = PROGRAMS / "kaslr.c", PROGRAMS / "kaslr_kmod.c"
         how = ["--link", link, "--code", code]
-        made.append(build(boots.kbridge, app, kmod, boots.folder / link, boots.release, *how))
+        programs.append(build(boots.kbridge, app, kmod, boots.folder / link, boots.release, *how))
+        later = ["--kmod", kmod, "--kcflags=-DLATER", *how]
+        libraries.append(library(boots, f"later-{link}", *later))
+    made = [*programs, *libraries]
     content = [path.read_bytes() for path in made]
-    lines = [f"./{path.name} ./{made[0].name} || echo FAIL" for path in made[1:]]
+    # each loads the library that is linked in the other way
+    pairs = zip(programs, reversed(libraries), strict=True)
+    lines = [f"./{one.name} ./{other.name} || echo FAIL" for one, other in pairs]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         said = list(pool.map(lambda number: boots.run(number, made, *lines), range(times)))
     slides = [re.findall(r"^slide ([0-9a-f]+)$", text, re.MULTILINE) for text in said]
@@ -103,11 +110,15 @@ def test_ten_boots_of_the_older_kernels(boots: Boots) -> None:
 
 @pytest.mark.parametrize("release", KERNELS)
 def test_a_module_that_moves(boots: Boots) -> None:
-    """A program runs right after each load of the module, and holds it as long as it runs."""
+    """A program runs right after each load of the module, and holds it as long as it runs; one
+    that goes on finds it anew with each dlopen() of its library."""
     moves, kmod = PROGRAMS / "module_moves.c", PROGRAMS / "module_moves_kmod.c"
     for link in options.LINK_MODES:
         build(boots.kbridge, moves, kmod, boots.folder / link, boots.release, "--link", link)
-    names = (FAT, *(name.replace("-", "_") for name in FILLERS))
+    late = library(boots, "late", "--kmod", kmod)
+    reloads = boots.folder / "reloads"
+    subprocess.run(["gcc", "-O2", PROGRAMS / "module_reloads.c", "-o", reloads], check=True)
+    names = (FAT, *(name.replace("-", "_") for name in (*FILLERS, LAST)))
     for file in modules.needed(images.find(boots.release).modules, names):
         unpacked = boots.folder / f"{file.name.partition('.ko')[0]}.ko"
         unpacked.write_bytes(modules.content(file))
@@ -117,6 +128,7 @@ def test_a_module_that_moves(boots: Boots) -> None:
         lines += [f"./{link} || echo FAIL" for link in options.LINK_MODES]
         lines.append(f"rmmod {FAT} || echo FAIL")
         lines += [f"insmod ./{filler}.ko || echo FAIL"] if filler else []
+    lines.append(f"./{reloads.name} ./{late.name} ./{FAT}.ko ./{LAST}.ko || echo FAIL")
     said = boots.run(1, list(boots.folder.iterdir()), *lines)
     found = re.findall(r"^fat ([0-9a-f]+)$", said, re.MULTILINE)
     modes = len(options.LINK_MODES)
@@ -124,3 +136,4 @@ def test_a_module_that_moves(boots: Boots) -> None:
     by_load = [set(found[k : k + modes]) for k in range(0, len(found), modes)]
     assert all(len(seen) == 1 for seen in by_load), found
     assert len(set(found)) > 1, "the module came back to the same address every time"
+    assert said.count("\n0 failures\n") == len(found) + 1

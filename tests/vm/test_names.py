@@ -106,7 +106,7 @@ def commands() -> dict[str, str]:
     programs = [name for name in BUILDS if not name.endswith(".so")]
     lines = {name: f"./{name}" for name in programs}
     lines |= {"bind now by environment": "LD_BIND_NOW=1 ./lazy"}
-    ways = {"dlopen": ("names.so", "l n lg ng"), "dlopen now.so": ("now.so", "l lg")}
+    ways = {"dlopen": ("names.so", "l n lg ng ld dn"), "dlopen now.so": ("now.so", "l lg")}
     for label, (library, hows) in ways.items():
         for how in hows.split():
             lines[f"{label} {how}"] = f"./load ./{library} {how} ./later.so"
