@@ -40,7 +40,13 @@ _FORM = 1  # of the record
 _SHOWN = 3  # differences in a message
 _LARGEST = 16 << 20  # bytes of a record, unpacked
 _LAYOUT = "module_layout"  # its CRC covers what every module is made of
-_FEATURES = "asm/cpufeatures.h"
+FEATURES = "arch/x86/include/asm/cpufeatures.h"
+# of the tables in an image that the kernel's own functions read: no debug information names them
+_TABLES = (
+    "alt_instr", "bug_entry", "exception_table_entry", "fixed_percpu_data", "jump_entry",
+    "kernel_param", "module", "orc_entry", "paravirt_patch_site", "srcu_struct",
+    "static_call_site", "trace_event_call", "tracepoint",
+)  # fmt: skip
 _TAGS = {
     "DW_TAG_structure_type": "struct",
     "DW_TAG_union_type": "union",
@@ -137,12 +143,9 @@ def _folders(flags: KbuildFlags) -> list[str]:
     return [*dict.fromkeys([*named, flags.kdir])]
 
 
-def _features(flags: KbuildFlags) -> str:
-    for folder in _folders(flags):
-        file = Path(folder, _FEATURES)
-        if file.is_file():
-            return _digest(file.read_text(errors="replace"))
-    return ""
+def _features(target: KernelTarget) -> str:
+    text = headers.file(target.kdir, FEATURES)
+    return "" if text is None else _digest(text)
 
 
 def _kernel_files(unit: Any, folders: tuple[str, ...]) -> list[bool]:
@@ -202,7 +205,7 @@ def record(
         weak=sorted(name for name, weak in imports.items() if weak),
         types=types,
         configuration=_configuration(headers.configuration(target.kdir)),
-        features=_features(flags),
+        features=_features(target),
         link=link,
     )
 
@@ -293,9 +296,7 @@ def _unexported(
 
 
 def _configured(used: Interface, old: Kernel, new: Kernel) -> Iterator[str]:
-    if new.target is None:
-        yield f"there are no headers of kernel {new.image.release} here to compare with"
-        return
+    assert new.target
     if used.configuration != _configuration(new.settings):
         before, after = _settings(old.settings or {}), _settings(new.settings or {})
         if _configuration(old.settings) != used.configuration:
@@ -304,15 +305,18 @@ def _configured(used: Interface, old: Kernel, new: Kernel) -> Iterator[str]:
             was, now = before.get(name, "n"), after.get(name, "n")
             if was != now and _configuration(old.settings) == used.configuration:
                 yield f"{name}={was} became {now}"
-    if used.features != _features(kbuild.flags(new.target)):
-        yield f"{_FEATURES} differs: the numbers of processor features"
+    if used.features != _features(new.target):
+        yield f"{FEATURES} differs: the numbers of processor features"
+    if old.parts.orc != new.parts.orc:
+        yield "the form of unwind data (ORC) differs"
 
 
 def compare(used: Interface, old: Kernel, new: Kernel, modules: Sequence[str]) -> list[str]:
     """What of the interface that a program uses is another in the kernel `new`, or cannot be
     compared; a line each, the most telling first.
 
-    `old` is the kernel that it was built for, `modules` are those whose symbols it uses.
+    `old` is the kernel that it was built for, `new` has headers, `modules` are those whose symbols
+    it uses.
     """
     try:
         before, after = old.layouts(modules), new.layouts(modules)
@@ -322,6 +326,7 @@ def compare(used: Interface, old: Kernel, new: Kernel, modules: Sequence[str]) -
         which = old if before is None else new
         return [f"kernel {which.image.release} has no BTF, so no type can be compared"]
     needed = set(used.named_types)
+    needed |= {("struct", name) for name in _TABLES if before.shapes(("struct", name))}
     missing = [*_unexported(used, new, before, after, needed)]
     # structures before enumerations and typedefs: they say more
     changed = layouts.compare(before, after, sorted(needed, key=lambda one: (_ORDER[one[0]], one)))
@@ -361,8 +366,16 @@ def admit(
         raise KbridgeError(f"{file}: {problem.message}", hint=problem.hint) from problem
     if used.link == "script":
         raise KbridgeError(
-            f"{file}: built with link=script: it holds the addresses of kernel {release}",
+            f"{file}: it holds addresses of kernel {release} (link=script, or a symbol that was "
+            "chosen by its address)",
             hint="build it with link=libkernel, which finds them at run time",
+        )
+    if new.target is None:
+        package = f"linux-headers-{new.image.release}"
+        raise KbridgeError(
+            f"{file}: there are no headers of kernel {new.image.release} here, and without its "
+            "configuration nothing can be compared",
+            hint=f"install them with: apt-get install {package}",
         )
     found = compare(used, _own_kernel(release, build_id), new, modules)
     for one in found:

@@ -8,6 +8,7 @@ table 4.9) are applied to the bytes that it then reads.
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Any
 
@@ -20,8 +21,26 @@ _RELA = struct.Struct("<QQq")
 _FORMS = {1: ("<Q", (1 << 64) - 1), 10: ("<I", (1 << 32) - 1), 11: ("<I", (1 << 32) - 1)}
 
 
+_last: tuple[object, Any] = (None, None)  # what identifies a file, and its DWARFInfo
+
+
 def information(elf: ELFFile) -> Any:
-    """pyelftools' DWARFInfo of an object, relocated: each section at address 0; None without."""
+    """pyelftools' DWARFInfo of an object, relocated: each section at address 0; None without.
+
+    That of the last file is kept, with what was parsed of it: a build asks for it twice.
+    """
+    global _last
+    try:
+        status = os.fstat(elf.stream.fileno())
+    except (AttributeError, OSError):
+        return _information(elf)
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if _last[0] != key:
+        _last = (key, _information(elf))
+    return _last[1]
+
+
+def _information(elf: ELFFile) -> Any:
     if not elf.has_dwarf_info(strict=True):
         return None
     found = elf.get_dwarf_info(relocate_dwarf_sections=False)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+_INCLUDED = re.compile(r"^include (/\S+/Makefile)$", re.MULTILINE)
 _SETTING = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Export:
+class Export(NamedTuple):
     """One line of Module.symvers; `module` as /sys/module has it, or vmlinux.
 
     `crc`: 0 where the kernel has none (without CONFIG_MODVERSIONS).
@@ -61,6 +61,26 @@ def exports(kdir: Path) -> dict[str, Export] | None:
 def of_modules(known: Mapping[str, Export]) -> dict[str, str]:
     """Symbols that modules (not vmlinux) export, and each one's module."""
     return {name: one.module for name, one in known.items() if one.module != "vmlinux"}
+
+
+def file(kdir: Path, name: str) -> str | None:
+    """The text of a header of the kernel, None where it is not found.
+
+    A header folder has what is made for it only; the rest is in the one that its Makefile
+    includes (Debian's -common), or that a link `source` leads to (make O=..., modules_install).
+    """
+    folders = [kdir, kdir / "source"]
+    try:
+        included = _INCLUDED.findall((kdir / "Makefile").read_text(errors="replace"))
+        folders += [Path(one).parent for one in included]
+    except OSError:
+        pass
+    for folder in folders:
+        try:
+            return (folder / name).read_text(errors="replace")
+        except OSError:
+            continue
+    return None
 
 
 def configuration(kdir: Path) -> dict[str, str] | None:

@@ -20,7 +20,7 @@ from kbridge.btf import Btf
 from kbridge.errors import KbridgeError
 from kbridge.symbols import image
 
-_MAGIC = b"kbridge parts 1\n"  # to be raised with every change of the form
+_MAGIC = b"kbridge parts 2\n"  # to be raised with every change of the form
 _LONGEST = 512  # bytes of a name, KSYM_NAME_LEN
 
 
@@ -35,12 +35,14 @@ class Section(NamedTuple):
 @dataclass(frozen=True)
 class Parts:
     """`crcs`: of the symbols that the image exports; empty where it has none (MODVERSIONS off).
-    `types`: the bytes of its BTF, which btf.check() has seen; empty without."""
+    `types`: the bytes of its BTF, which btf.check() has seen; empty without.  `orc`: a digest of
+    the form of unwind data, since v6.4; '' without."""
 
     origin: str
     sections: Sequence[Section] = ()
     crcs: Mapping[str, int] = field(default_factory=dict)
     types: bytes = b""
+    orc: str = ""
 
     def section_of(self, address: int) -> str:
         """The section that holds the address; '' for none, as behind the last one's end."""
@@ -82,7 +84,9 @@ def _crcs(held: Mapping[str, tuple[int, bytes]]) -> dict[str, int]:
 
 
 def _held(elf: Any) -> tuple[list[Section], dict[str, tuple[int, bytes]]]:
-    wanted = (".BTF", "__ksymtab_strings")
+    # .orc_header: since Linux commit b9f174c811e3 ("x86/unwind/orc: Add ELF section with ORC
+    # version identifier", v6.4)
+    wanted = (".BTF", ".orc_header")
     prefixes = ("__ksymtab", "__kcrctab")
     sections, contents = [], {}
     for one in elf.iter_sections():
@@ -107,7 +111,7 @@ def read(path: Path) -> Parts:
     types = contents.get(".BTF", (0, b""))[1]
     if types:
         btf.check(types, str(path))
-    return Parts(str(path), sections, crcs, types)
+    return Parts(str(path), sections, crcs, types, contents.get(".orc_header", (0, b""))[1].hex())
 
 
 def of_module(content: bytes, name: str, base: Btf) -> Btf | None:
@@ -127,7 +131,12 @@ def of_module(content: bytes, name: str, base: Btf) -> Btf | None:
 
 def _dump(parts: Parts) -> bytes:
     header = json.dumps(
-        {"origin": parts.origin, "sections": parts.sections, "crcs": dict(parts.crcs)}
+        {
+            "origin": parts.origin,
+            "sections": parts.sections,
+            "crcs": dict(parts.crcs),
+            "orc": parts.orc,
+        }
     ).encode()
     content = header + b"\n" + parts.types
     return _MAGIC + b"%08x\n" % zlib.crc32(content) + content
@@ -142,7 +151,8 @@ def _load(data: bytes) -> Parts | None:
     try:
         header = json.loads(data[start:end])
         sections = [Section(*one) for one in header["sections"]]
-        return Parts(header["origin"], sections, header["crcs"], data[end + 1 :])
+        held = (header["origin"], sections, header["crcs"], data[end + 1 :], header["orc"])
+        return Parts(*held)
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -35,3 +35,19 @@ def test_the_same_bytes(tmp_path: Path, flags: list[str]) -> None:
                 assert getattr(mine, name).stream.getvalue() == section.stream.getvalue()
                 compared += 1
         assert compared >= 5 or flags == ["-g0"]
+
+
+def test_a_file_is_parsed_once(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text(SOURCE)
+    file = tmp_path / "a.o"
+
+    def opened() -> object:
+        with file.open("rb") as stream:
+            return dwarf.information(ELFFile(stream))
+
+    command = ["gcc", "-g", "-c", "a.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    first = opened()
+    assert opened() is first
+    subprocess.run(command, cwd=tmp_path, check=True)  # the same, but made again
+    assert opened() is not first

@@ -114,3 +114,16 @@ def test_module_exports(tmp_path: Path) -> None:
     assert [one.crc for one in found.values()] == [1, 2]
     assert headers.of_modules(found) == {"mod_thing": "my_mod"}
     assert headers.exports(tmp_path) is None
+
+
+def test_headers_that_another_folder_has(tmp_path: Path) -> None:
+    folder, common = tmp_path / "headers", tmp_path / "common"
+    for one in (folder, common):
+        one.mkdir()
+        (one / "Makefile").write_text(f"include {common}/Makefile\n" if one == folder else "")
+    (common / "a.h").write_text("common\n")
+    assert headers.file(folder, "a.h") == "common\n"
+    (folder / "a.h").write_text("own\n")
+    assert headers.file(folder, "a.h") == "own\n"
+    assert headers.file(folder, "b.h") is None
+    assert headers.file(tmp_path / "none", "b.h") is None

@@ -8,19 +8,24 @@ in it, and with what else a test changes.  A program gets the names of that buil
 
 from __future__ import annotations
 
+import ctypes.util
 import re
 import shlex
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy
 import pytest
 from conftest import Kbridge
 from guest_shell import LIBRARIES
+from vm.test_native import libraries, machine  # noqa: F401, a fixture
 
 from kbridge import abi, btf, paths
+from kbridge.kernels import headers
 from kbridge.kernels import image as images
 from kbridge.kernels.target import KernelTarget
 from kbridge.symbols import image, parts
@@ -189,15 +194,15 @@ def test_a_changed_crc_and_prototype_are_named(
     kbridge: Kbridge, other: OtherBuild, kernels: list[KernelTarget], tmp_path: Path
 ) -> None:
     """The program is built with the headers of another build, of which one CRC differs."""
-    headers = tmp_path / "headers"
-    headers.mkdir()
+    kdir = tmp_path / "headers"
+    kdir.mkdir()
     for entry in kernels[0].kdir.resolve().iterdir():
         if entry.name != "Module.symvers":
-            (headers / entry.name).symlink_to(entry)
+            (kdir / entry.name).symlink_to(entry)
     known = (kernels[0].kdir / "Module.symvers").read_text()
     changed = re.sub(r"^0x\w+\t_printk\t", "0x00000001\t_printk\t", known, flags=re.MULTILINE)
     assert changed != known
-    (headers / "Module.symvers").write_text(changed)
+    (kdir / "Module.symvers").write_text(changed)
 
     def another_prototype(content: bytearray) -> None:
         held = parts.cached(other.own.vmlinuz)
@@ -213,7 +218,7 @@ def test_a_changed_crc_and_prototype_are_named(
         takes = types.type(types.find("do_sys_open", btf.FUNC)).link
         struct.pack_into("<I", content, found.end() - 4, takes)
 
-    path = other.disguise(build(kbridge, tmp_path / "abi", "--kdir", headers))
+    path = other.disguise(build(kbridge, tmp_path / "abi", "--kdir", kdir))
     other.install(another_prototype)
     done = kbridge("run", "--kernel", other.own.release, "--other-build", path)
     assert done.returncode == 125
@@ -232,4 +237,72 @@ def test_what_cannot_be_compared_is_refused(
     path = other.disguise(build(kbridge, tmp_path / "script", *script))
     done = kbridge(*words, path)
     assert done.returncode == 125
-    assert "built with link=script: it holds the addresses of kernel" in done.stderr
+    assert f"it holds addresses of kernel {other.release} (link=script" in done.stderr
+
+
+@pytest.fixture
+def small_headers(kernels: list[KernelTarget], tmp_path: Path) -> Path:
+    """What of a header folder the comparison reads."""
+    kdir = kernels[0].kdir.resolve()
+    folder = tmp_path / "headers"
+    for name in ("Module.symvers", "include/config/auto.conf", "include/generated/utsrelease.h"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(kdir / name, folder / name)
+    (folder / "Makefile").write_text("include /usr/src/common/Makefile\n")
+    (folder / "features.h").write_text(headers.file(kdir, abi.FEATURES) or "")
+    return folder
+
+
+@pytest.mark.slow
+def test_on_the_kernel_that_runs(
+    guest: Guest,
+    kbridge: Kbridge,
+    other: OtherBuild,
+    machine: Path,  # noqa: F811
+    small_headers: Path,
+    tmp_path: Path,
+) -> None:
+    """kbridge itself runs in the guest, which is the machine whose kernel has kelevate."""
+    release = other.own.release
+    path = other.disguise(build(kbridge, tmp_path / "abi", "--kernel", release))
+    other.install()
+    site = machine / "site"
+    for name in ("lz4", "zstandard"):
+        shutil.copytree(Path(numpy.__file__).parents[1] / name, site / name)
+    libbpf = Path(ctypes.util.find_library("bpf") or "")
+    for file in libraries([Path("/usr/lib/x86_64-linux-gnu") / libbpf]):
+        if not (machine / "libs" / file.name).exists():
+            shutil.copy(file, machine / "libs")
+    shutil.copy(Path("/usr/lib/x86_64-linux-gnu") / libbpf, machine / "libs")
+    images_ = machine / "cache/images"
+    shutil.copytree(other.cache / "images" / other.release, images_ / other.release)
+    features = f"/usr/src/common/{abi.FEATURES}"
+    share = {
+        machine: "/py",
+        path: path,
+        other.own.vmlinuz: f"/boot/vmlinuz-{release}",
+        small_headers: f"/usr/src/linux-headers-{release}",
+        small_headers / "features.h": features,
+        **{file: file for file in LIBRARIES},
+    }
+    run = "/py/bin/python -m kbridge run"
+    script = f"""
+        export PYTHONHOME=/py PYTHONPATH=/py/site KBRIDGE_CACHE=/py/cache
+        export PATH=/py/bin:/bin LD_LIBRARY_PATH=/py/libs
+        {run} {path}; echo "status $?"
+        {run} --other-build {path}; echo "status $?"
+        echo "CONFIG_MORE=y" >> /usr/src/linux-headers-{release}/include/config/auto.conf
+        {run} --other-build {path}; echo "status $?"
+        /bin/busybox rm /boot/vmlinuz-{release}
+        {run} --other-build {path}; echo "status $?"
+    """
+    files = [word for host, inside in share.items() for word in ("--file", f"{host}:{inside}")]
+    how = ["--kernel", release, "--memory", "3072", "--timeout", "400"]
+    env = {"KBRIDGE_QEMU_CPU": "max"}  # NumPy needs x86-64-v2
+    done = guest(*how, *files, "/bin/busybox", "sh", "-c", script, env=env)
+    said = done.stdout + done.stderr
+    statuses = re.findall(r"^status (\d+)$", done.stdout, re.MULTILINE)
+    assert statuses == ["125", "0", "125", "125"], said
+    assert done.stdout.count("ok   abi") == 1, said
+    assert "the configuration differs" in done.stderr, said
+    assert f"the image of the running kernel {release} (build ID {other.own_id})" in done.stderr
