@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kbridge import dwarf, layouts, log
+from kbridge import elf as reader
 from kbridge.errors import KbridgeError
 from kbridge.kernels import headers, kbuild
 from kbridge.kernels import image as images
@@ -41,6 +43,12 @@ _SHOWN = 3  # differences in a message
 _LARGEST = 16 << 20  # bytes of a record, unpacked
 _LAYOUT = "module_layout"  # its CRC covers what every module is made of
 FEATURES = "arch/x86/include/asm/cpufeatures.h"
+# its lines: X86_FEATURE_FPU (0*32 + 0), X86_BUG_F00F X86_BUG(0), NCAPINTS 21
+_FEATURE = re.compile(
+    r"^#\s*define\s+(X86_(?:FEATURE|BUG)_\w+)\s+(X86_BUG)?\s*\(\s*(?:(\d+)\s*\*\s*32\s*\+\s*)?(\d+)",
+    re.MULTILINE,
+)
+_WORDS = re.compile(r"^#\s*define\s+NCAPINTS\s+(\d+)", re.MULTILINE)
 # of the tables in an image that the kernel's own functions read: no debug information names them
 _TABLES = (
     "alt_instr", "bug_entry", "exception_table_entry", "fixed_percpu_data", "jump_entry",
@@ -72,15 +80,16 @@ _NAMES = frozenset(
 @dataclass(frozen=True)
 class Interface:
     """`crcs`: of exported symbols.  `others`: symbols without one; `weak`: those that may be
-    missing.  `types`: struct, union, enum, typedef to names.  `configuration`, `features`:
-    digests.  `link`: as options.LINK_MODES."""
+    missing.  `types`: struct, union, enum, typedef to names.  `configuration`: a digest.
+    `features`: numbers of processor features; None where the code asks for none, empty where
+    the headers did not tell.  `link`: as options.LINK_MODES."""
 
     crcs: Mapping[str, int] = field(default_factory=dict)
     others: Sequence[str] = ()
     weak: Sequence[str] = ()
     types: Mapping[str, Sequence[str]] = field(default_factory=dict)
     configuration: str = ""
-    features: str = ""
+    features: Mapping[str, int] | None = None
     link: str = "libkernel"
 
     @property
@@ -143,9 +152,24 @@ def _folders(flags: KbuildFlags) -> list[str]:
     return [*dict.fromkeys([*named, flags.kdir])]
 
 
-def _features(target: KernelTarget) -> str:
-    text = headers.file(target.kdir, FEATURES)
-    return "" if text is None else _digest(text)
+def feature_numbers(text: str) -> dict[str, int]:
+    """Each processor feature and flaw of cpufeatures.h, and its bit: flaws follow the features."""
+    words = _WORDS.search(text)
+    found = {}
+    for name, flaw, word, bit in _FEATURE.findall(text):
+        first = int(words[1]) if flaw and words else int(word or 0)
+        found[name] = 32 * first + int(bit)
+    return found
+
+
+def _features(target: KernelTarget) -> dict[str, int]:
+    return feature_numbers(headers.file(target.kdir, FEATURES) or "")
+
+
+def _asks_for_features(elf: Any, types: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the numbers can be in the code: in alternatives, or as bits of cpuinfo_x86."""
+    alternatives = reader.section(elf, ".altinstructions")
+    return bool(alternatives and alternatives["sh_size"]) or "cpuinfo_x86" in types["struct"]
 
 
 def _kernel_files(unit: Any, folders: tuple[str, ...]) -> list[bool]:
@@ -198,14 +222,16 @@ def record(
     if _LAYOUT in exports:
         crcs[_LAYOUT] = exports[_LAYOUT].crc
     with object_.open("rb") as stream:
-        types = types_of(ELFFile(stream), _folders(flags))
+        elf = ELFFile(stream)
+        types = types_of(elf, _folders(flags))
+        asks = _asks_for_features(elf, types)
     return Interface(
         crcs=crcs,
         others=sorted(set(imports) - set(crcs)),
         weak=sorted(name for name, weak in imports.items() if weak),
         types=types,
         configuration=_configuration(headers.configuration(target.kdir)),
-        features=_features(target),
+        features=_features(target) if asks else None,
         link=link,
     )
 
@@ -305,8 +331,12 @@ def _configured(used: Interface, old: Kernel, new: Kernel) -> Iterator[str]:
             was, now = before.get(name, "n"), after.get(name, "n")
             if was != now and _configuration(old.settings) == used.configuration:
                 yield f"{name}={was} became {now}"
-    if used.features != _features(new.target):
-        yield f"{FEATURES} differs: the numbers of processor features"
+    if used.features is not None:
+        numbers = _features(new.target)
+        moved = [name for name, bit in used.features.items() if numbers.get(name) != bit]
+        yield from (f"{name} has another number" for name in moved)
+        if not used.features:
+            yield f"the numbers of processor features were not recorded: no {FEATURES}"
     if old.parts.orc != new.parts.orc:
         yield "the form of unwind data (ORC) differs"
 

@@ -86,7 +86,7 @@ def _interface(elf: Any) -> Interface | None:
         without_crc=list(used.others),
         types={kind: list(names) for kind, names in used.types.items()},
         configuration=used.configuration,
-        features=used.features,
+        features=None if used.features is None else len(used.features),
     )
 
 

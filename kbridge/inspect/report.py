@@ -137,15 +137,15 @@ class Interface:
     """What of the kernel's interface a program recorded when it was built.
 
     `crcs`: as Module.symvers has them.  `without_crc`: symbols that have none.  `types`: names of
-    each kind.  `configuration`, `features`: digests of the configuration and of the numbers of
-    processor features, '' where the headers did not tell.
+    each kind.  `configuration`: a digest, '' where the headers did not tell.  `features`: of how
+    many processor features the numbers are recorded; None where the code asks for none.
     """
 
     crcs: dict[str, str]
     without_crc: list[str]
     types: dict[str, list[str]]
     configuration: str
-    features: str
+    features: int | None
 
 
 @dataclass(frozen=True)

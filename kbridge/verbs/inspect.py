@@ -196,7 +196,8 @@ def _interface(used: Interface | None) -> list[str]:
     types = [f"{len(names)} {kind}" for kind, names in used.types.items() if names]
     rows.append(["types", ", ".join(types) or "none"])
     rows.append(["configuration", used.configuration or "not recorded"])
-    rows.append(["CPU features", used.features or "not recorded"])
+    if used.features is not None:
+        rows.append(["CPU features", _count(used.features, "number")])
     return ["Recorded interface", *_table(rows)]
 
 

@@ -30,7 +30,7 @@ USED = Interface(
     weak=[],
     types={"struct": ["task"], "typedef": ["count_t"]},
     configuration="ab",
-    features="cd",
+    features={"X86_FEATURE_FPU": 0},
 )
 
 
@@ -117,12 +117,19 @@ def types(size: int, argument: int) -> bytes:
 
 CRCS = {"_printk": 0x92997ED8, "module_layout": 1}
 SYMBOLS = [Symbol(0x1000, "T", "_printk"), Symbol(0x1010, "T", "nr_processes")]
+FEATURES = """\
+#define NCAPINTS\t\t\t21\t   /* N 32-bit words worth of info */
+#define X86_FEATURE_FPU\t\t\t( 0*32+ 0) /* Onboard FPU */
+#define X86_FEATURE_SMEP\t\t(9*32 + 7)
+#define X86_BUG(x)\t\t\t(NCAPINTS*32 + (x))
+#define X86_BUG_F00F\t\t\tX86_BUG(0) /* Intel F00F */
+#define X86_BUG_CPU_MELTDOWN\t\tX86_BUG( 14)
+"""
 SETTINGS = "CONFIG_SMP=y\nCONFIG_HZ=250\n"
 
 
 @pytest.fixture
-def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(abi, "_features", lambda _target: "cd")
+def kernel(tmp_path: Path) -> Any:
     made: list[Path] = []
 
     def make(
@@ -132,8 +139,11 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         crcs: dict[str, int] | None = None,
         symbols: list[Symbol] | None = None,
         settings: str | None = SETTINGS,
+        features: str = FEATURES,
     ) -> Kernel:
         kdir = tmp_path / str(len(made))
+        (kdir / abi.FEATURES).parent.mkdir(parents=True)
+        (kdir / abi.FEATURES).write_text(features)
         (kdir / "include/config").mkdir(parents=True)
         made.append(kdir)
         if settings is not None:
@@ -192,8 +202,8 @@ def test_what_cannot_be_compared_counts_as_changed(kernel: Any) -> None:
         f"{name} is not exported and not in the BTF, so it cannot be compared"
         for name in ("some_list", "in_assembly")
     ]
-    assert abi.compare(used(old, features="other"), old, new, []) == [
-        "arch/x86/include/asm/cpufeatures.h differs: the numbers of processor features"
+    assert abi.compare(used(old, features={}), old, new, []) == [
+        f"the numbers of processor features were not recorded: no {abi.FEATURES}"
     ]
     without = replace(new, parts=replace(new.parts, types=b""))
     assert abi.compare(used(old), old, without, []) == [
@@ -204,6 +214,30 @@ def test_what_cannot_be_compared_counts_as_changed(kernel: Any) -> None:
     elsewhere = replace(used(old), configuration="of a kernel that is gone")
     (said,) = abi.compare(elsewhere, old, new, [])
     assert said.startswith("the configuration differs")
+
+
+def test_numbers_of_processor_features(kernel: Any) -> None:
+    numbers = abi.feature_numbers(FEATURES)
+    assert numbers == {
+        "X86_FEATURE_FPU": 0,
+        "X86_FEATURE_SMEP": 295,
+        "X86_BUG_F00F": 672,
+        "X86_BUG_CPU_MELTDOWN": 686,
+    }
+    old = kernel()
+    asks = used(old, features=numbers)
+    more = FEATURES + "#define X86_FEATURE_NEW (9*32+31)\n"
+    assert abi.compare(asks, old, kernel(features=more), []) == []
+    moved = FEATURES.replace("9*32 + 7", "9*32 + 8")
+    assert abi.compare(asks, old, kernel(features=moved), []) == [
+        "X86_FEATURE_SMEP has another number"
+    ]
+    wider = FEATURES.replace("21", "22")  # moves the flaws
+    assert abi.compare(asks, old, kernel(features=wider), []) == [
+        "X86_BUG_F00F has another number",
+        "X86_BUG_CPU_MELTDOWN has another number",
+    ]
+    assert abi.compare(used(old, features=None), old, kernel(features=moved), []) == []
 
 
 def test_a_weak_symbol_may_be_missing(kernel: Any) -> None:
