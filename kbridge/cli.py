@@ -130,6 +130,7 @@ def _build(args: argparse.Namespace) -> int:
         kbuild=args.kbuild,
         mitigations=args.mitigations,
         allow=args.allow,
+        choices=args.symbol,
         cflags=args.cflags,
         ldflags=args.ldflags,
         kernel=args.kernel,

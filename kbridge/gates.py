@@ -56,6 +56,7 @@ class Binding:
     build_id: str
     text_base: int = 0
     modules: Mapping[str, str] = field(default_factory=dict)  # of the names that modules export
+    from_text: Mapping[str, int] = field(default_factory=dict)  # bytes, of chosen symbols
     zero: Set[str] = frozenset()  # names whose address is rightly 0: weak, or per-CPU offset 0
     interface: bytes = b""
     interface_digest: str = ""
@@ -151,6 +152,7 @@ def write(
         version=VERSION,
         versioned=not binding.text_base,
         imports=[entry.name for entry in image.imports],
+        from_text=binding.from_text,
         gates=image.gates,
         lines=named,
         files=sorted({file for file, _ in named.values()}),

@@ -19,11 +19,13 @@ from kbridge.symbols.table import AmbiguousSymbol, Symbol, SymbolTable, UnknownS
 @dataclass
 class Bound:
     """By name: the address at slide 0 (0: only known at run time), whether it is a function, and
-    for names of modules the module."""
+    for names of modules the module.  `chosen`: names of several symbols, of which a person chose
+    one, so that libkernel.so does not have them."""
 
     addresses: dict[str, int] = field(default_factory=dict)
     functions: dict[str, bool] = field(default_factory=dict)
     modules: dict[str, str] = field(default_factory=dict)
+    chosen: set[str] = field(default_factory=set)
 
 
 def resolve(name: str, table: SymbolTable, exports: Mapping[str, str]) -> Symbol | None:
@@ -31,6 +33,8 @@ def resolve(name: str, table: SymbolTable, exports: Mapping[str, str]) -> Symbol
 
     Raises UnknownSymbol, AmbiguousSymbol.
     """
+    if name in table.choices:
+        return table.choices[name]
     if name in exports and not table.find(name):
         return None  # without the search for names that look like it
     try:
@@ -61,6 +65,8 @@ def bind(image: pack.Image, table: SymbolTable, exports: Mapping[str, str], obje
         bound.functions[entry.name] = symbol.is_function if symbol else True
         if symbol is None and not entry.weak:
             bound.modules[entry.name] = exports[entry.name]
+        if entry.name in table.choices:
+            bound.chosen.add(entry.name)
     return bound
 
 

@@ -144,10 +144,17 @@ def _require(good: bool, path: Path, what: str) -> None:
         )
 
 
-def verify(path: Path, imports: Sequence[str], image: bytes, addresses: Sequence[int]) -> None:
+def verify(
+    path: Path,
+    imports: Sequence[str],
+    image: bytes,
+    addresses: Sequence[int],
+    from_text: Mapping[str, int] | None = None,
+) -> None:
     """Compare the linked file with what was asked for.
 
     `addresses` is empty for libkernel.so, else the import words' values (link=script).
+    `from_text`: imports that are bound as so many bytes from _text.
     Raises KbridgeError when the image is not intact on a page of its own, when an import word is
     bound to anything but its kernel symbol, or when ld copied an absolute symbol; and, by name,
     when it is for musl.
@@ -170,7 +177,10 @@ def verify(path: Path, imports: Sequence[str], image: bytes, addresses: Sequence
             return
         for index, name in enumerate(imports):
             bound = relocated.get(words["sh_addr"] + 8 * index)
-            _require(bound == (_R_X86_64_64, name, VERSION, 0), path, f"{name} is bound to {bound}")
+            chosen = (from_text or {}).get(name)
+            symbol, addend = (name, 0) if chosen is None else ("_text", chosen)
+            good = bound == (_R_X86_64_64, symbol, VERSION, addend)
+            _require(good, path, f"{name} is bound to {bound}")
         _check_dynamic(elf, path)
 
 

@@ -14,6 +14,7 @@ from kbridge.libkernel import VERSION
 from kbridge.symbols.table import SymbolTable
 
 _ARCHIVE = b"!<arch>\n"
+_LINKERS = frozenset({"_GLOBAL_OFFSET_TABLE_", "_DYNAMIC"})  # ld defines them
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Needed:
 def _of_object(elf: Any, found: Needed) -> None:
     table = elf_reader.section(elf, ".symtab")
     for one in table.iter_symbols() if table else ():
-        if one["st_shndx"] == "SHN_UNDEF" and one.name:
+        if one["st_shndx"] == "SHN_UNDEF" and one.name and one.name not in _LINKERS:
             name, _, version = one.name.partition("@")
             (found.kernel if version == VERSION else found.plain).add(name)
 

@@ -58,6 +58,17 @@ def fingerprint(files: Iterable[Path], *words: str) -> str:
     return key.hexdigest()[:16]
 
 
+def make_parent(path: Path) -> None:
+    """Make the folder that `path` is to be in."""
+    try:
+        with _naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    except KbridgeError as problem:
+        if path.parent.exists() and not path.parent.is_dir():
+            problem.message = f"cannot write {path}: {path.parent} is no folder"
+        raise
+
+
 class Output(NamedTuple):
     """A file to write; `check` gets it before it takes its place, and raises if it is wrong."""
 

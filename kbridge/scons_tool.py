@@ -130,6 +130,7 @@ def program_from_variables(env: Any) -> Any:
         shared=shared,
         kbuild=kbuild_file,
         allow=[name for name in env.get("allow", "").split(",") if name],
+        choices=[words for words in env.get("symbol", "").split(",") if words],
         **{key: env[key] or None for key in ("kernel", "kdir", "code", "link", "mitigations")},
         debug=env.get("debug", "") == "1",
         **{key: shlex.split(env[key]) for key in ("kcflags", "cflags", "ldflags")},
@@ -318,12 +319,13 @@ def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[A
     files = build.Kmod.files(plan.folder, "kmod", request.link)
 
     def generate() -> None:
-        how = (request.link, request.allow, request.debug_file)
+        how = (request.link, request.allow, request.debug_file, request.choices)
         build.generate(joined, files, plan.name, plan.target, *how)
 
     made = [files.assembly, files.binary, files.kernel, files.description]
     made += [request.debug_file] if request.debug_file else []
     what = [[plan.name, plan.target.release, request.link, str(request.debug), *request.allow]]
+    what[0] += request.choices
     nodes = _node(plan, made, joined_node, "GATES", what, generate)
     for source in _PACKING:
         plan.env.Depends(nodes, str(Path(__file__).with_name(f"{source}.py")))
@@ -373,7 +375,7 @@ def kbridge_program(
 ) -> Any:
     """env.KBridgeProgram(TARGET, app=[...], kmod=[...]): an executable, or with shared=True a
     library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags, kbuild,
-    mitigations, allow, debug.
+    mitigations, allow, symbol, debug.
     """
     output = Path(str(env.File(target)))
     for one in (*app, *kmod):

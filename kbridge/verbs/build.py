@@ -37,10 +37,14 @@ from kbridge.kernels import image as kernel_image
 from kbridge.kernels import target as kernel_target
 from kbridge.kernels.kbuild import KbuildFlags
 from kbridge.kernels.target import KernelTarget
+from kbridge.symbols import choice
+from kbridge.symbols import files as files_of
+from kbridge.symbols.table import SymbolTable
 
 _CXX = (".cc", ".cpp", ".cxx", ".C", ".c++")
 _SOURCES = (".c", ".s", ".S", *_CXX)
 LINKABLE = (".o", ".a", ".so")
+_TEXT = "_text"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class BuildRequest:
     """What `kbridge build` is asked for; flag strings are already split into words.
 
     `kbuild` is a Kbuild file, or FILE:MODULE; `allow` are classes of sections.CLASSES.
+    `choices` say which of several symbols of one name is meant, as symbols/choice.py takes them.
     """
 
     app: Sequence[Path]
@@ -63,6 +68,7 @@ class BuildRequest:
     kbuild: str | None = None
     mitigations: str = "keep"
     allow: Sequence[str] = ()
+    choices: Sequence[str] = ()
     kernel: str | None = None
     kdir: str | None = None
     debug: bool = False
@@ -213,6 +219,36 @@ def app_command(
     return [*app_compiler([source]), *flags, "-c", "-o", str(output), kcompile.as_operand(source)]
 
 
+def _stub_names(bound: imports.Bound) -> dict[str, bool]:
+    """What the link stub has to have: chosen symbols are bound through _text."""
+    names = {name: kind for name, kind in bound.functions.items() if name not in bound.chosen}
+    return {**names, _TEXT: True} if bound.chosen else names
+
+
+def _binding(
+    bound: imports.Bound, table: SymbolTable, mode: str, interface: bytes
+) -> gates.Binding:
+    base = table.resolve(_TEXT).address
+    chosen = sorted(bound.chosen) if mode == "libkernel" else []
+    for one in chosen:
+        if bound.addresses[one] < base:
+            raise KbridgeError(
+                f"{one}: a per-CPU variable, of which several cannot be told apart at run time",
+                hint="use a name that only one file defines, or link=script",
+            )
+    zero = {symbol for symbol, address in bound.addresses.items() if not address}
+    return gates.Binding(
+        table.release,
+        table.build_id,
+        text_base=base if mode == "script" else 0,
+        modules=bound.modules,
+        from_text={one: bound.addresses[one] - base for one in chosen},
+        zero=zero - set(bound.modules),
+        interface=interface,
+        interface_digest=abi.digest(table.release, table.build_id, interface),
+    )
+
+
 def generate(
     joined: Path,
     files: Kmod,
@@ -221,10 +257,13 @@ def generate(
     mode: str,
     allow: Sequence[str] = (),
     debug: Path | None = None,
+    choices: Sequence[str] = (),
 ) -> None:
     """From the joined kmod object: image, gates, what binds its kernel names, debug file."""
     image = pack.pack(joined, name, allow=allow)
     table = kernel_image.symbols(target.release)
+    if choices:
+        table = choice.choose(table, choices, files_of.vmlinux_of(target.release, target.kdir))
     if not image.functions:
         raise KbridgeError(
             f"{name}: the kmod defines no function", hint="write one that is not static"
@@ -236,18 +275,16 @@ def generate(
     else:
         libkernel.write_stub(
             # a version needs a symbol, also where the kmod uses none
-            bound.functions or {"_text": True},
+            _stub_names(bound) or {_TEXT: True},
             files.kernel,
             release=table.release,
             build_id=table.build_id,
         )
-    text = table.resolve("_text").address if mode == "script" else 0
-    zero = {symbol for symbol, address in bound.addresses.items() if not address}
-    zero -= set(bound.modules)
     weak = {entry.name: entry.weak for entry in image.imports}
-    used = abi.encode(abi.record(joined, weak, exports, target, mode))
-    kernel = (table.release, table.build_id)
-    binding = gates.Binding(*kernel, text, bound.modules, zero, used, abi.digest(*kernel, used))
+    # a chosen symbol's place is of this kernel alone, as a script's addresses are
+    how = "script" if bound.chosen else mode
+    used = abi.encode(abi.record(joined, weak, exports, target, how))
+    binding = _binding(bound, table, mode, used)
     lines = {}
     if debug:
         debug_info.write(joined, image, debug)
@@ -259,6 +296,7 @@ def generate(
         "no_gate": image.no_gate,
         "imports": names,
         "addresses": [bound.addresses[entry] for entry in names] if mode == "script" else [],
+        "from_text": binding.from_text,
         "image_size": image.end,
     }
     paths.write_atomically(files.description, json.dumps(description, indent=1) + "\n")
@@ -338,7 +376,7 @@ def link_program(
     with files.binary.open("rb") as stream:
         image = stream.read(known["image_size"])
     try:
-        link.verify(output, known["imports"], image, known["addresses"])
+        link.verify(output, known["imports"], image, known["addresses"], known["from_text"])
     except KbridgeError:
         output.unlink(missing_ok=True)
         raise
@@ -437,7 +475,8 @@ def build(request: BuildRequest) -> Path:
             joined = run.joined()
             files = Kmod.files(folder, "kmod", request.link)
             debug = folder / debug_info.SUFFIX if request.debug else None
-            generate(joined, files, name, target, request.link, request.allow, debug)
+            how = (request.link, request.allow, debug, request.choices)
+            generate(joined, files, name, target, *how)
             proc.run(gates.assemble_command(files.assembly, files.object))
             made = map(run.app_object, request.app, stems(request.app))
             app = dict(zip(made, map(str, request.app), strict=True))

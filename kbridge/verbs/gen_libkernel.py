@@ -24,7 +24,7 @@ _PC = """\
 Name: libkernel
 Description: symbols of Linux {release} (link stub; programs load the run-time file)
 Version: {version}
-Libs: "-L${{pcfiledir}}" -lkernel
+Libs: -L${{pcfiledir}} -lkernel
 """
 
 
@@ -144,7 +144,7 @@ def _selected(request: LibkernelRequest, table: SymbolTable) -> _Selection:
         )
     if others:
         shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        log.info(f"{len(others)} names are not this kernel's, and left out: {shown}")
+        log.info(f"left out, for they are not this kernel's: {shown}")
     index = {name: i for i, name in enumerate(all_.names)}
     return _Selection(all_.at([index[name] for name in wanted]), sorted(found.plain))
 
@@ -280,7 +280,7 @@ def generate(request: LibkernelRequest) -> None:
     chosen = _selected(request, table)
     origin = Origin(table.release, table.build_id, Path(table.origin).name, _slide(kind, table))
     clock.lap("choose")
-    request.output.parent.mkdir(parents=True, exist_ok=True)
+    paths.make_parent(request.output)
     write = _write_script if request.script else _write_files
     write(request, chosen, origin, clock)
     if request.timings:
