@@ -45,7 +45,8 @@ _LAYOUT = "module_layout"  # its CRC covers what every module is made of
 FEATURES = "arch/x86/include/asm/cpufeatures.h"
 # its lines: X86_FEATURE_FPU (0*32 + 0), X86_BUG_F00F X86_BUG(0), NCAPINTS 21
 _FEATURE = re.compile(
-    r"^#\s*define\s+(X86_(?:FEATURE|BUG)_\w+)\s+(X86_BUG)?\s*\(\s*(?:(\d+)\s*\*\s*32\s*\+\s*)?(\d+)",
+    r"^#\s*define\s+(X86_(?:FEATURE|BUG)_\w+)\s+(X86_BUG)?"
+    r"\s*\(\s*(?:(\d+)\s*\*\s*32\s*\+\s*)?(\d+)",
     re.MULTILINE,
 )
 _WORDS = re.compile(r"^#\s*define\s+NCAPINTS\s+(\d+)", re.MULTILINE)

@@ -166,6 +166,17 @@ def test_what_leads_nowhere() -> None:
             btf.Btf(looped, "x").declaration(1, "loop")
 
 
+def test_without_libbpf_its_package_is_named(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(btf, "_LIBRARY", "libbpf.so.none")
+    btf._libbpf.cache_clear()
+    try:
+        with pytest.raises(KbridgeError, match=r"libbpf\.so\.none is not there") as caught:
+            btf.Btf(data, "one")
+    finally:
+        btf._libbpf.cache_clear()
+    assert caught.value.hint == "install it with: apt-get install libbpf1"
+
+
 def mutated(data: bytes, count: int) -> bytes:
     chance = random.Random(count)
     found = bytearray()
