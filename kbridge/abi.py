@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kbridge import dwarf, layouts, log
+from kbridge import dwarf, layouts, log, options
 from kbridge import elf as reader
 from kbridge.errors import KbridgeError
 from kbridge.kernels import headers, kbuild
@@ -108,6 +108,19 @@ def encode(used: Interface) -> bytes:
     return zlib.compress(text.encode(), 9)
 
 
+def _is_whole(used: Interface) -> bool:
+    """Whether every field of a record that was read is of its kind."""
+    lists = [used.others, used.weak, *used.types.values()]
+    numbers = {} if used.features is None else used.features
+    return (
+        all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in lists)
+        and used.types.keys() <= set(_TAGS.values())
+        and all(isinstance(number, int) for number in numbers.values())
+        and isinstance(used.configuration, str)
+        and used.link in options.LINK_MODES
+    )
+
+
 def decode(record: bytes) -> Interface:
     """Raises KbridgeError for what encode() did not write."""
     try:
@@ -115,7 +128,9 @@ def decode(record: bytes) -> Interface:
         rows = json.loads(unpacker.decompress(record, _LARGEST))
         if rows.pop("form") == _FORM and unpacker.eof:
             crcs = {str(name): int(crc, 16) for name, crc in rows.pop("crcs").items()}
-            return Interface(crcs=crcs, **rows)
+            found = Interface(crcs=crcs, **rows)
+            if _is_whole(found):
+                return found
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise KbridgeError(
@@ -368,6 +383,12 @@ def compare(used: Interface, old: Kernel, new: Kernel, modules: Sequence[str]) -
 def _own_kernel(release: str, build_id: str) -> Kernel:
     """The kernel that a program was built for.  Raises KbridgeError where its image is gone."""
     image = images.of_build(release, build_id)
+    if image is None:
+        try:
+            images.find(release)  # fetched, where none of that release is here
+        except KbridgeError as problem:
+            log.detail(problem.message)
+        image = images.of_build(release, build_id)
     if image is None:
         raise KbridgeError(
             f"the image of kernel {release} with build ID {build_id} is not here, and without it "

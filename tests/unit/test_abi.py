@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
 import zlib
@@ -53,6 +54,22 @@ def test_records_of_other_forms() -> None:
     for text in (b"[]", b"null", b'{"form":1}', b'{"form":2,"crcs":{}}', b'{"form":1,"crcs":[]}'):
         with pytest.raises(KbridgeError):
             abi.decode(zlib.compress(text))
+    rows = json.loads(zlib.decompress(whole))
+    for key, value in (
+        ("types", {"class": []}),
+        ("types", {"struct": "task"}),
+        ("types", {"struct": [1]}),
+        ("types", []),
+        ("others", "name"),
+        ("weak", [None]),
+        ("features", {"X86_FEATURE_FPU": "0"}),
+        ("features", []),
+        ("configuration", 1),
+        ("link", "ld"),
+        ("more", 1),
+    ):
+        with pytest.raises(KbridgeError):
+            abi.decode(zlib.compress(json.dumps({**rows, key: value}).encode()))
     for record in (whole[:-1], whole[1:], bomb, b""):
         with pytest.raises(KbridgeError):
             abi.decode(record)
@@ -267,3 +284,19 @@ def test_programs_that_cannot_be_compared(kernel: Any, tmp_path: Path) -> None:
     with pytest.raises(KbridgeError, match="no headers of kernel 6") as caught:
         abi.admit(tmp_path / "prog", built_for, abi.encode(USED), no_headers, [])
     assert caught.value.hint == "install them with: apt-get install linux-headers-6.1.0-test"
+
+
+def test_the_image_of_its_own_kernel_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none; one of another build is not taken for it."""
+    fetched: list[str] = []
+    own = KernelImage("6.1.0-old", Path("vmlinuz"), None)
+    here: dict[str, KernelImage] = {}
+    monkeypatch.setattr(abi.images, "of_build", lambda _release, build_id: here.get(build_id))
+    monkeypatch.setattr(abi.images, "find", fetched.append)
+    monkeypatch.setattr(abi, "kernel", lambda image: image)
+    with pytest.raises(KbridgeError, match="with build ID ab is not here"):
+        abi._own_kernel("6.1.0-old", "ab")
+    assert fetched == ["6.1.0-old"]
+    here["ab"] = own
+    assert abi._own_kernel("6.1.0-old", "ab") is own
+    assert fetched == ["6.1.0-old"]
