@@ -65,7 +65,8 @@ class Type(NamedTuple):
     content: bytes
 
 
-def _damaged(name: str, what: str) -> KbridgeError:
+def damaged(name: str, what: str) -> KbridgeError:
+    """The error for BTF that is not as it should be."""
     return KbridgeError(
         f"{name}: its BTF is damaged: {what}", hint="install the kernel's package again"
     )
@@ -77,16 +78,16 @@ def _damaged(name: str, what: str) -> KbridgeError:
 def _sections(data: bytes, name: str) -> tuple[int, int, int, int]:
     """Where the types and the strings are: offset and size of each."""
     if len(data) < _HEADER.size:
-        raise _damaged(name, f"{len(data)} bytes")
+        raise damaged(name, f"{len(data)} bytes")
     magic, version, _, header, types_at, types, strings_at, strings = _HEADER.unpack_from(data)
     if magic != _MAGIC or version != 1:
-        raise _damaged(name, f"magic {magic:#x}, version {version}")
+        raise damaged(name, f"magic {magic:#x}, version {version}")
     types_at, strings_at = types_at + header, strings_at + header
     inside = len(data) <= _LARGEST and types_at + types <= strings_at
     if header < _HEADER.size or not inside or strings_at + strings > len(data):
-        raise _damaged(name, "its parts do not fit in it")
+        raise damaged(name, "its parts do not fit in it")
     if types % 4 or types_at % 4:
-        raise _damaged(name, "its types are not aligned")
+        raise damaged(name, "its types are not aligned")
     return types_at, types, strings_at, strings
 
 
@@ -96,15 +97,15 @@ def _records(data: bytes, at: int, size: int, name: str) -> Iterator[tuple[int, 
     read = struct.Struct("<III").unpack_from
     while at < end:
         if at + 12 > end:
-            raise _damaged(name, "its last type is cut off")
+            raise damaged(name, "its last type is cut off")
         text, info, link = read(data, at)
         kind, rows = info >> 24 & 0x1F, info & 0xFFFF
         if kind not in _TAIL:
-            raise _damaged(name, f"kind {kind}")
+            raise damaged(name, f"kind {kind}")
         fixed, each = _TAIL[kind]
         start, at = at + 12, at + 12 + fixed + each * rows
         if at > end:
-            raise _damaged(name, "its last type is cut off")
+            raise damaged(name, "its last type is cut off")
         highest = 0
         if kind in (STRUCT, UNION) and rows:
             words = struct.unpack_from(f"<{3 * rows}I", data, start)
@@ -131,16 +132,16 @@ def check(data: bytes, name: str, base: tuple[int, int] = (1, 0)) -> tuple[int, 
     types_at, types, strings_at, strings = _sections(data, name)
     text = data[strings_at : strings_at + strings]
     if not text.endswith(b"\0") or (base[1] == 0 and not text.startswith(b"\0")):
-        raise _damaged(name, "its strings have no end")
+        raise damaged(name, "its strings have no end")
     count, last, links = base[0], 0, 0
     for named, kind, link, highest in _records(data, types_at, types, name):
         count += 1
         last = max(last, named)
         links = max(links, highest, link if kind in _LINKS else 0)
     if last >= base[1] + strings:
-        raise _damaged(name, f"a name at {last}")
+        raise damaged(name, f"a name at {last}")
     if links >= count:
-        raise _damaged(name, f"it names type {links} of {count}")
+        raise damaged(name, f"it names type {links} of {count}")
     return count, base[1] + strings
 
 
@@ -213,7 +214,7 @@ class Btf:
         else:
             self._handle = self._library.btf__new(data, len(data))
         if not self._handle:
-            raise _damaged(name, "libbpf does not take it")
+            raise damaged(name, "libbpf does not take it")
         self.count: int = self._library.btf__type_cnt(self._handle)
         self.strings: int = _sections(data, name)[3] + (
             base.strings if base else 0
@@ -265,7 +266,7 @@ class Btf:
         """The record of a type."""
         at = self._library.btf__type_by_id(self._handle, number) if number else None
         if not at:
-            raise _damaged(self.name, f"no type {number}")
+            raise damaged(self.name, f"no type {number}")
         name, info, link = struct.unpack("<III", ctypes.string_at(at, 12))
         kind, rows = info >> 24 & 0x1F, info & 0xFFFF
         fixed, each = _TAIL[kind]
@@ -309,7 +310,7 @@ class Btf:
 
         def follow(one: int, depth: int) -> None:
             if depth > _DEEPEST or len(found) > _MOST:
-                raise _damaged(self.name, f"type {number} has no end")
+                raise damaged(self.name, f"type {number} has no end")
             if not one:
                 return
             found.append(one)
@@ -342,12 +343,12 @@ class Btf:
         if self._dump is None:
             self._dump = self._library.btf_dump__new(self._handle, self._printf, None, None)
             if not self._dump:
-                raise _damaged(self.name, "libbpf cannot print it")
+                raise damaged(self.name, "libbpf cannot print it")
         options = _DeclarationOptions(ctypes.sizeof(_DeclarationOptions), name.encode(), 0, False)
         self._printed.clear()
         failed = self._library.btf_dump__emit_type_decl(self._dump, number, ctypes.byref(options))
         if failed:
-            raise _damaged(self.name, f"type {number} cannot be declared")
+            raise damaged(self.name, f"type {number} cannot be declared")
         # BTF does not tell f() from f(void), and kernel code has the latter only
         text = b"".join(self._printed).decode("utf-8", "replace")
         return text.strip().replace("()", "(void)")

@@ -50,6 +50,7 @@ class Layouts:
         self._types = types
         self._modules = list(modules)
         self._texts: dict[tuple[int, int], tuple[str, tuple[Row, ...], frozenset[Named]]] = {}
+        self._depth = 0  # of types without names in types without names
 
     def _numbers(self, name: str, kinds: Sequence[int]) -> Iterator[tuple[Btf, int]]:
         for kind in kinds:
@@ -64,6 +65,7 @@ class Layouts:
         kinds = {**KINDS, **_TYPEDEF}[named[0]]
         found = []
         for types, number in self._numbers(named[1], kinds):
+            self._depth = 0
             shape = self._shape(types, types.type(number))
             if shape not in found:
                 found.append(shape)
@@ -72,6 +74,7 @@ class Layouts:
     def signatures(self, name: str, *, function: bool) -> list[tuple[str, ...]]:
         """Of the functions of that name what they return and take, else the variables' types."""
         found = []
+        self._depth = 0
         for types, number in self._numbers(name, (btf.FUNC if function else btf.VAR,)):
             type_ = types.type(number)
             parts = types.inner(types.type(type_.link)) if function else [type_.link]
@@ -134,6 +137,9 @@ class Layouts:
         key = (id(types) if number >= self._types.count else 0, number)
         if key not in self._texts:
             self._texts[key] = ("", (), frozenset())  # for a type that leads to itself
+            self._depth += 1
+            if self._depth > _DEEPEST:
+                raise btf.damaged(types.name, f"type {number} has no end")
             rows: list[Row] = []
             needs: set[Named] = set()
             for one, by_value in _reached(types, number, by_value=True):
@@ -147,6 +153,7 @@ class Layouts:
                 elif type_.kind in _COMPOSITE:
                     rows.append(Row("", 0, type_.link, f"{_COMPOSITE[type_.kind]} {{"))
                     self._members(types, type_, (rows, needs), 0, "", 1)
+            self._depth -= 1
             text = types.declaration(number)
             self._texts[key] = (text, tuple(rows), frozenset(needs))
         return self._texts[key]

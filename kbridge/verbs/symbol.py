@@ -150,7 +150,7 @@ def _of_image(
     if len(kinds) != 1 or (linkable and meant is None):
         wanted = [btf.FUNC, btf.VAR]
     types, untyped = _types(image, held, exporter)
-    several = len(definitions) != 1
+    several = len(definitions) > 1
     declared = _declarations(types, name, wanted, every=several) if types else []
     return Found(
         name=name,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kbridge import btf
+from kbridge import btf, layouts
 from kbridge.errors import KbridgeError
 
 SOURCE = """
@@ -33,7 +33,7 @@ const char *nothing(void) { return 0; }
 # loads what check() let pass, and asks for everything
 EXERCISE = """
 import sys
-from kbridge import btf
+from kbridge import btf, layouts
 from kbridge.errors import KbridgeError
 data = open(sys.argv[1], 'rb').read()
 size = int(sys.argv[2])
@@ -55,7 +55,14 @@ for at in range(0, len(data), size):
             types.members(kind)
         if kind.kind in (btf.ENUM, btf.ENUM64):
             types.enumerators(kind)
-    types.all_named('outer', btf.STRUCT)
+    known = layouts.Layouts(types)
+    for kind, name in list(types._index):
+        for word, kinds in {**layouts.KINDS, 'typedef': (btf.TYPEDEF,)}.items():
+            try:
+                known.signatures(name, function=True)
+                known.shapes((word, name)) if kind in kinds else None
+            except KbridgeError:
+                pass
 print('done')
 """
 
@@ -175,6 +182,19 @@ def test_without_libbpf_its_package_is_named(monkeypatch: pytest.MonkeyPatch, da
     finally:
         btf._libbpf.cache_clear()
     assert caught.value.hint == "install it with: apt-get install libbpf1"
+
+
+def test_a_structure_without_end() -> None:
+    # pointers to structures without names, each in the one before
+    count = 3000
+    words: list[int] = [1, btf.STRUCT << 24 | 1, 8, 1, 2, 0]
+    for number in range(2, 2 * count, 2):
+        words += [0, btf.PTR << 24, number + 1, 0, btf.STRUCT << 24 | 1, 8, 1, number + 2, 0]
+    words += [0, btf.PTR << 24, 1]
+    deep = pack(*words)
+    btf.check(deep, "x")
+    with pytest.raises(KbridgeError, match=r"type \d+ has no end"):
+        layouts.Layouts(btf.Btf(deep, "x")).shapes(("struct", "name"))
 
 
 def mutated(data: bytes, count: int) -> bytes:
