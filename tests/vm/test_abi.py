@@ -126,6 +126,7 @@ def test_what_is_the_same_runs(
     assert (done.returncode, done.stdout) == (0, "ok   abi\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_libkbridge_believes_only_what_was_compared_with_its_kernel(
     guest: Guest, kbridge: Kbridge, other: OtherBuild, tmp_path: Path
 ) -> None:
@@ -190,6 +191,7 @@ def test_a_changed_structure_is_named(kbridge: Kbridge, other: OtherBuild, tmp_p
     assert "(" + other.own_id + "): struct task_struct changed: member pid moved\n" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_changed_crc_and_prototype_are_named(
     kbridge: Kbridge, other: OtherBuild, kernels: list[KernelTarget], tmp_path: Path
 ) -> None:
