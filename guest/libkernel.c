@@ -248,7 +248,7 @@ int make_libkernel(const char *from, const char *to)
 		return 1;
 	err = find_symbols(&lib) || check_build_id(&lib) || find_slide(&lib, &slide) ||
 	      apply_slide(&lib, slide);
-	if (!err && write_file(to, lib.data, lib.size, 0755))
+	if (!err && write_file(to, lib.data, lib.size, 0600))
 		err = bad("cannot write the one of this boot");
 	free(lib.data);
 	return err ? -1 : 0;

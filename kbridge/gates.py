@@ -19,11 +19,11 @@ from kbridge.libkernel import VERSION
 from kbridge.pack import Image
 
 # kernel/kelevate/kelevate.h
-_ABI = 4
+_ABI = 5
 _CALL = 0xB801  # _IO(0xb8, 0x01)
 _DONE = 0x6B622121
 _NAME_SIZE = 48
-_CALLED_BACK = 1
+_CALLED_BACK, _LINKED = 1, 2
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ def _layout(image: Image, binding: Binding) -> tuple[bytes, Parts]:
     return bytes(binary), Parts(Part("image", 0, image.end), info, map_, interface)
 
 
+def _flags(image: Image, binding: Binding) -> int:
+    called_back = _CALLED_BACK if callbacks.possible(image) else 0
+    return called_back | (_LINKED if binding.text_base else 0)
+
+
 def _quoted(path: Path) -> str:
     """As a string of GNU as."""
     return str(path).replace("\\", "\\\\").replace('"', '\\"')
@@ -171,7 +176,7 @@ def write(
         strings_size=sizes["strings"],
         percpu=image.percpu,
         percpu_align=image.percpu_align,
-        flags=_CALLED_BACK if callbacks.possible(image) else 0,
+        flags=_flags(image, binding),
         init=0 if image.init is None else image.init + 1,
         exit=0 if image.exit is None else image.exit + 1,
     )

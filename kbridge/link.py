@@ -42,7 +42,8 @@ def command(
     """The link command; `kernel` is the link stub, or the linker script of mode `script`."""
     kind = ["-shared"] if shared else []
     libraries = ["-Wl,--push-state,--no-as-needed", str(kernel), str(runtime), "-Wl,--pop-state"]
-    rpath = ["-Wl,--enable-new-dtags", f"-Wl,-rpath,{RUN_FOLDER}"]
+    # DT_RPATH comes before LD_LIBRARY_PATH, DT_RUNPATH would come after it
+    rpath = ["-Wl,--disable-new-dtags", f"-Wl,-rpath,{RUN_FOLDER}"]
     return [*compiler, *kind, "-o", str(output), *map(str, objects), *libraries, *rpath, *ldflags]
 
 
@@ -181,7 +182,17 @@ def verify(
             symbol, addend = (name, 0) if chosen is None else ("_text", chosen)
             good = bound == (_R_X86_64_64, symbol, VERSION, addend)
             _require(good, path, f"{name} is bound to {bound}")
+        _check_base(elf, path)
         _check_dynamic(elf, path)
+
+
+def _check_base(elf: Any, path: Path) -> None:
+    """ld.so says where libkernel.so has _text: by it kelevate tells whether that is this boot's."""
+    program = reader.section(elf, ".kbridge.program")
+    _require(program is not None, path, "the description of the image is missing")
+    words = _relocations(elf, program["sh_addr"], program["sh_size"] // 8)
+    good = (_R_X86_64_64, "_text", VERSION, 0) in words.values()
+    _require(good, path, "it does not ask for _text")
 
 
 def _relocations(elf: Any, start: int, count: int) -> dict[int, tuple[int, str, str, int]]:

@@ -30,7 +30,8 @@ def library() -> Path:
             flags = [flag.format(source=folder) for flag in _FLAGS]
             includes = [f"-I{path}" for path in include_folders()]
             script = ["-Xlinker", f"--version-script={folder / 'libkbridge.map'}"]
-            link = ["-Wl,-soname,libkbridge.so", f"-Wl,-rpath,{RUN_FOLDER}", "-Wl,-z,now,-z,defs"]
+            link = ["-Wl,-soname,libkbridge.so", f"-Wl,-rpath,{RUN_FOLDER}"]
+            link += ["-Wl,--disable-new-dtags,-z,now,-z,defs"]
             sources = sorted(folder.glob("*.c"))
             proc.run(
                 ["gcc", *flags, *includes, "-o", made, *sources, *script, *link],

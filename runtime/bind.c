@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include <string.h>
 #include "internal.h"
-#include "kbridge.h"
 
 #define LONGEST_NAME 512 /* KSYM_NAME_LEN */
 
@@ -23,7 +22,7 @@ static unsigned long from_libkernel(const char *symbol)
 		return 0;
 	memcpy(name, symbol, length);
 	name[length] = 0;
-	return kb_symbol(name);
+	return kb_kernel_symbol(name);
 }
 
 void kb_bind(struct kb_image *program)
@@ -32,8 +31,10 @@ void kb_bind(struct kb_image *program)
 	const char *symbol = (const char *)(uintptr_t)program->image.import_names;
 	__u32 k;
 
-	if (program->image.text_base)
+	if (program->image.flags & KELEVATE_LINKED)
 		return; /* a linker script's words are not ld.so's */
+	if (!(program->image.text_base >> 63))
+		program->image.text_base = kb_kernel_symbol("_text");
 	for (k = 0; k < program->image.nimports; k++, symbol += strlen(symbol) + 1)
 		if (words[k] && !(words[k] >> 63)) /* or a per-CPU offset, which stays as it is */
 			words[k] = from_libkernel(symbol + (symbol[0] == '?'));

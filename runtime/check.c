@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The start-up check: kernel release, build ID, and that every kernel symbol was found. */
 #define _GNU_SOURCE
-#include <elf.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -17,52 +15,6 @@
  * were compared with, and the digest of what each of them uses.
  */
 #define COMPARED "KBRIDGE_COMPARED"
-
-static size_t align4(size_t size)
-{
-	return (size + 3) & ~(size_t)3;
-}
-
-/* The GNU build ID among ELF notes, in hex; the kernel shows its .notes section as it is. */
-static int find_build_id(const unsigned char *notes, size_t size, char *hex, size_t room)
-{
-	static const char digits[] = "0123456789abcdef";
-	Elf64_Nhdr note;
-	size_t at = 0;
-
-	while (at + sizeof(note) <= size) {
-		size_t name = at + sizeof(note), value, k;
-
-		memcpy(&note, notes + at, sizeof(note));
-		value = name + align4(note.n_namesz);
-		at = value + align4(note.n_descsz);
-		if (at > size || 2 * note.n_descsz >= room)
-			return -1;
-		if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 ||
-		    memcmp(notes + name, "GNU", 4))
-			continue;
-		for (k = 0; k < note.n_descsz; k++) {
-			hex[2 * k] = digits[notes[value + k] >> 4];
-			hex[2 * k + 1] = digits[notes[value + k] & 15];
-		}
-		hex[2 * k] = 0;
-		return 0;
-	}
-	return -1;
-}
-
-static int running_build_id(char *hex, size_t room)
-{
-	unsigned char notes[4096];
-	ssize_t size;
-	int fd = open(NOTES, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -1;
-	size = read(fd, notes, sizeof(notes));
-	close(fd);
-	return size < 0 ? -1 : find_build_id(notes, size, hex, room);
-}
 
 /* Whether the next word of *text is this one; goes on behind it. */
 static int next_is(const char **text, const char *word)
@@ -97,7 +49,7 @@ static void check_kernel(const struct kb_image *program)
 
 	uname(&kernel);
 	other = strcmp(kernel.release, program->release);
-	unknown = running_build_id(build_id, sizeof(build_id));
+	unknown = kb_running_build_id(build_id, sizeof(build_id));
 	if (!unknown && !other && !strcmp(build_id, program->build_id))
 		return;
 	if (!unknown && compared(program, kernel.release, build_id))
@@ -138,6 +90,8 @@ void kb_register(struct kb_image *program)
 	__u32 k;
 
 	check_kernel(program);
+	if (!(program->image.flags & KELEVATE_LINKED))
+		kb_check_library(program);
 	kb_bind(program);
 	for (k = 0; k < program->image.nimports; k++, symbol += strlen(symbol) + 1)
 		if (!imports[k] && symbol[0] != '?')

@@ -131,6 +131,10 @@ static void set_up(struct kb_image *program)
 	if (error == EPERM)
 		kb_fail(program->image.name, "may not load kernel code: ", strerror(error),
 			"it takes CAP_SYS_MODULE, no lockdown and kernel.modules_disabled=0");
+	if (error == ESTALE)
+		kb_fail(program->image.name,
+			"libkernel.so has the kernel's addresses of another boot", "",
+			"make it again: rm -rf /run/kbridge, then kbridge run PROGRAM");
 	if (error == EPROTO)
 		kb_fail(program->image.name, "built by another version of kbridge than kelevate",
 			"", "build it again");

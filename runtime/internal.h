@@ -14,4 +14,18 @@ void kb_params(const char *image, char *args, size_t room);
 /* bind.c: no import word is an address of the program's own */
 void kb_bind(struct kb_image *program);
 
+/*
+ * notes.c: the content of the first ELF note of that name and type, and its length, or NULL; the
+ * running kernel's build ID in hex, 0 or -1
+ */
+const unsigned char *kb_note(const unsigned char *notes, size_t size, const char *name,
+			     unsigned int type, size_t *length);
+int kb_running_build_id(char *hex, size_t room);
+
+/* symbol.c: the address that libkernel.so has, or 0 */
+unsigned long kb_kernel_symbol(const char *name);
+
+/* library.c: the libkernel.so that is loaded is the running kernel's, and nobody else's work */
+void kb_check_library(const struct kb_image *program);
+
 #endif

@@ -32,7 +32,8 @@ _NUMBERS = (
     "import_names_size", "strings_size", "percpu", "percpu_size", "percpu_align", "init", "exit",
     "flags",
 )  # fmt: skip
-_ABI = 4
+_ABI = 5
+_LINKED = 2  # of the flags
 _BODY = struct.Struct(f"<{len(_POINTERS)}Q{len(_NUMBERS)}I")
 _SECTIONS = {"image": ".kbridge", "program": ".kbridge.program"}
 # notes of the name kbridge
@@ -264,7 +265,7 @@ def read(elf: Any, places: list[str]) -> Program:
     return Program(
         view=view,
         name=head.name,
-        link="script" if head["text_base"] else "libkernel",
+        link="script" if head["flags"] & _LINKED else "libkernel",
         imports=imports,
         gates=_gates(memory, head, view),
         records=head["nrecords"],

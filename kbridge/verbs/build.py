@@ -220,9 +220,10 @@ def app_command(
 
 
 def _stub_names(bound: imports.Bound) -> dict[str, bool]:
-    """What the link stub has to have: chosen symbols are bound through _text."""
+    """What the link stub has to have: chosen symbols are bound through _text, which also tells
+    kelevate of which boot the addresses are."""
     names = {name: kind for name, kind in bound.functions.items() if name not in bound.chosen}
-    return {**names, _TEXT: True} if bound.chosen else names
+    return {**names, _TEXT: True}
 
 
 def _binding(
@@ -274,8 +275,7 @@ def generate(
         paths.write_atomically(files.kernel, link.script(bound.addresses))
     else:
         libkernel.write_stub(
-            # a version needs a symbol, also where the kmod uses none
-            _stub_names(bound) or {_TEXT: True},
+            _stub_names(bound),
             files.kernel,
             release=table.release,
             build_id=table.build_id,

@@ -42,7 +42,7 @@ static int check_image(const struct kelevate_image *m)
 		return -EINVAL;
 	if (!m->nsymbols || !m->strings_size)
 		return -EINVAL;
-	if (m->content & ~PAGE_MASK || m->flags & ~KELEVATE_CALLED_BACK)
+	if (m->content & ~PAGE_MASK || m->flags & ~(KELEVATE_CALLED_BACK | KELEVATE_LINKED))
 		return -EINVAL;
 	if (m->percpu_size && (!is_power_of_2(m->percpu_align) || m->percpu_align > PAGE_SIZE ||
 			       !in_image(m, m->percpu, m->percpu_size)))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The last word on import words.  A linker script's get the slide.  Those that are 0 are symbols
- * of loaded modules: their addresses change
- * with every load of the module, so they are looked up when the image is, and the module is held
- * as long as the image uses it.
+ * The last word on import words.  A linker script's get the slide, libkernel.so's must have this
+ * boot's.  Those that are 0 are symbols of loaded modules: their addresses change with every load
+ * of the module, so they are looked up when the image is, and the module is held as long as the
+ * image uses it.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -11,6 +11,9 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include "internal.h"
+
+/* Per-CPU offsets and constants are below, the kernel and its modules far above. */
+#define LOW_END (1ul << 32)
 
 static struct module *hold_module_at(unsigned long address)
 {
@@ -54,6 +57,10 @@ int bind_imports(struct instance *inst, struct request *req)
 	u32 k;
 	int err;
 
+	if (!(m->flags & KELEVATE_LINKED) && m->text_base != kernel.text) {
+		pr_err("%s: its libkernel.so is of another boot or kernel\n", inst->mod->name);
+		return -ESTALE;
+	}
 	if (!m->nimports)
 		return 0;
 	if (!m->import_names_size || end[-1])
@@ -69,8 +76,11 @@ int bind_imports(struct instance *inst, struct request *req)
 			err = bind_import(inst, word, name);
 			if (err)
 				return err;
-		} else if (m->text_base && *word >= __START_KERNEL_map) {
-			/* of link=script: without the slide, which per-CPU offsets do not have */
+		} else if (*word >= LOW_END && *word < __START_KERNEL_map) {
+			pr_err("%s: %s is bound to no kernel symbol\n", inst->mod->name, name);
+			return -EINVAL;
+		} else if (m->flags & KELEVATE_LINKED && *word >= __START_KERNEL_map) {
+			/* without the slide, which per-CPU offsets do not have */
 			*word += kernel.text - m->text_base;
 		}
 		if (next >= end && k + 1 < m->nimports)

@@ -11,15 +11,15 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define KELEVATE_ABI 4
+#define KELEVATE_ABI 5
 
 /*
  * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
  * as the kernel finishes a module, run its module_init().  Once per file; again: 0, nothing done.
  * Errors: EINVAL (malformed image, or a parameter's value), EPROTO (made for another
  * KELEVATE_ABI), ENOENT (a module that it needs is not loaded), ENOEXEC (a relocation does not
- * fit), ENOTTY (the file holds another image), EEXIST (the range at `content` is an instance
- * already: KELEVATE_ATTACH), EPERM, ENOMEM, EFAULT.
+ * fit), ESTALE (the import words are of another boot), ENOTTY (the file holds another image),
+ * EEXIST (the range at `content` is an instance already: KELEVATE_ATTACH), EPERM, ENOMEM, EFAULT.
  */
 #define KELEVATE_LOAD _IOW(0xb8, 0x00, struct kelevate_image)
 
@@ -54,6 +54,11 @@
  * module_exit() it is never freed.
  */
 #define KELEVATE_CALLED_BACK 1
+/*
+ * The import words are addresses that the kernel is linked for, of a linker script: kelevate adds
+ * the KASLR slide.  Else ld.so took them from libkernel.so, and they have to be this boot's.
+ */
+#define KELEVATE_LINKED 2
 
 #define KELEVATE_MAX_ARGS 4096 /* bytes */
 
@@ -115,13 +120,13 @@ struct kelevate_image {
 	__u64 symbols;	    /* struct elf64_sym[nsymbols], the first one null */
 	__u64 strings;	    /* names of the symbols */
 	__u64 args;	    /* module parameters as insmod takes them, NUL-terminated; 0: none */
-	__u64 text_base;    /* what the import words take as address of _text; 0: the real one */
+	__u64 text_base;    /* what the import words take as address of _text */
 	__u32 text_end, rodata_end, end;
 	__u32 nimports, nrecords, ngates, nsymbols;
 	__u32 import_names_size, strings_size;
 	__u32 percpu, percpu_size, percpu_align; /* initial values of the per-CPU data: a range */
 	__u32 init, exit; /* offsets + 1 of module_init() and module_exit(), 0: none */
-	__u32 flags;	  /* KELEVATE_CALLED_BACK */
+	__u32 flags;	  /* KELEVATE_CALLED_BACK, KELEVATE_LINKED */
 };
 
 #endif

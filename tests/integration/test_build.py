@@ -219,7 +219,7 @@ def test_what_is_no_debug_file_is_not_replaced(kbridge: Kbridge, project: Path) 
     (project / "out.kmod.debug").write_text("mine\n")
     done = kbridge("build", "app.c", "--kmod", "kmod.c", "-g", "-o", "out", cwd=project)
     assert done.returncode == 2
-    assert "out.kmod.debug: is there and no program" in done.stderr
+    assert "out.kmod.debug: is there and not what kbridge writes" in done.stderr
     assert (project / "out.kmod.debug").read_text() == "mine\n"
     assert not (project / "out").exists()
 

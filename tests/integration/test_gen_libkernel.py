@@ -10,6 +10,7 @@ import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Kbridge
@@ -318,8 +319,8 @@ def test_bad_images(what: str, kbridge: Kbridge, release: str, tmp_path: Path) -
 
 
 def test_outputs_that_cannot_be(kbridge: Kbridge, release: str, tmp_path: Path) -> None:
-    def generate(out: Path, **how: object) -> subprocess.CompletedProcess[str]:
-        return kbridge("gen-libkernel", "--kernel", release, "-o", out, **how)  # type: ignore[arg-type]
+    def generate(out: Path, **how: Any) -> subprocess.CompletedProcess[str]:
+        return kbridge("gen-libkernel", "--kernel", release, "-o", out, **how)
 
     (tmp_path / "file").write_text("mine\n")
     refused(generate(tmp_path / "file"), "so it is not replaced")

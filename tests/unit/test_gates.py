@@ -28,7 +28,7 @@ int f(int x);
 char *g(char *t);
 int main(int c, char **v) { char b[8]; strcpy(b, v[0] + c); return f(3) + b[0] + !g(b); }
 """
-NAMES = {"printk": True, "strcpy": True, "maybe": False}
+NAMES = {"printk": True, "strcpy": True, "maybe": False, "_text": True}
 
 
 class Linked:

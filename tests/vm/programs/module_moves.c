@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <kbridge.h>
 #include "check.h"
 #include "module_moves_kmod.h"
 
@@ -30,6 +31,7 @@ int main(void)
 	unsigned long address = in_kallsyms();
 
 	check("the module is there", address != 0, 1);
+	check("kb_symbol", kb_symbol(SYMBOL), address);
 	check("from code", address_of_it(0), address);
 	check("from initialised data", address_of_it(1), address);
 	check("called", date_of(946684800 /* 1 January 2000 */), (2000 - 1980) << 9 | 1 << 5 | 1);
