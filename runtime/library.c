@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Checks the libkernel.so that ld.so has loaded: nobody else can have put it there, and it is of
- * the running kernel.  That it is of this boot is kelevate's to say, which knows where the kernel is.
+ * the running kernel.  That it is of this boot is kelevate's to say: it knows where the kernel is.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
