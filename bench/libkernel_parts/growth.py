@@ -38,11 +38,11 @@ class Growth:
         return self.seconds(OURS, _LEAST)
 
     def exponent(self, who: str) -> float:
-        """k of seconds = start + c * symbols ** k, between the first and the last number.
+        """k of seconds = start + c * symbols ** k, between the last two numbers; 1 is linear.
 
-        1 is linear.  The start is what almost no symbols take.
+        The start is what almost no symbols take; beside it the smaller numbers are noise.
         """
-        first, last = self.counts[0], self.counts[-1]
+        first, last = self.counts[-2:]
         start = self.seconds(who, _LEAST)
         low, high = (max(self.seconds(who, one) - start, 1e-6) for one in (first, last))
         return math.log(high / low) / math.log(last / first)

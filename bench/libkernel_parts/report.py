@@ -84,7 +84,7 @@ def goals(results: Results) -> list[Goal]:
         for name in (start.FULL, start.KB_FULL):
             more, what = each.more(name), f"program start, {name}: more than without"
             found.append(Goal(what, each.kernel.release, more, START, " µs"))
-    counts = f"{results.growth.counts[0]:,} to {results.growth.counts[-1]:,} symbols"
+    counts = " to ".join(f"{one:,}" for one in results.growth.counts[-2:]) + " symbols"
     exponent = results.growth.exponent(OURS)
     found.append(Goal("growth: exponent of the number of symbols", counts, exponent, EXPONENT))
     return found
@@ -200,6 +200,7 @@ def markdown(results: Results, command: str, plot: str) -> str:
         stages=stage_table(results),
         growth=growth_table(results.growth),
         exponent={who: f"{results.growth.exponent(who):.2f}" for who in (OURS, THEIRS)},
+        last_two=" to ".join(f"{one:,}" for one in results.growth.counts[-2:]),
         least=f"{results.growth.least():.2f}",
         start=start_table(results),
         guest=guest_table(results) if results.guest else "",

@@ -99,7 +99,7 @@ class Writing:
 def _symbols_in(file: Path) -> int:
     """The symbols with a name that readelf sees."""
     listed = proc.run(["readelf", "-W", "--syms", file]).stdout
-    return len(re.findall(r"^ +\d+: [0-9a-f]{16} .* (?!\$)[!-~]+$", listed, re.MULTILINE))
+    return len(re.findall(r"^ *\d+: [0-9a-f]{16} .* (?!\$)[!-~]+$", listed, re.MULTILINE))
 
 
 def measure(
