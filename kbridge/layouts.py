@@ -20,6 +20,7 @@ _TYPEDEF = {"typedef": (btf.TYPEDEF,)}
 _COMPOSITE = {btf.STRUCT: "struct", btf.UNION: "union"}
 _ENUMERATIONS = (btf.ENUM, btf.ENUM64)
 _DEEPEST = 64  # structures in structures, all without names
+_MOST = 1 << 16  # rows of a type
 _WIDEST = 60  # characters of a type in a message
 
 Named = tuple[str, str]  # struct, union, enum or typedef, and the name
@@ -131,6 +132,8 @@ class Layouts:
             rows.append(Row(name, offset, member.bits, text))
             rows += [row._replace(name=f"{name}.{row.name}") for row in inside]
             needs |= more
+            if len(rows) > _MOST:  # it holds itself, twice: that would be 2**64 rows
+                raise btf.damaged(types.name, "a type has no end")
 
     def _text(self, types: Btf, number: int) -> tuple[str, tuple[Row, ...], frozenset[Named]]:
         """A type as C says it, the members of what has no name in it, and the types it needs."""

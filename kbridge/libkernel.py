@@ -86,6 +86,11 @@ class Library:
     origin: Origin
     absolute: bool  # the run-time file
 
+    @property
+    def _notes(self) -> bytes:
+        kernel = kernel_note(self.origin.release, self.origin.build_id)
+        return kernel + _symbols_note(self.origin)
+
     def content(self) -> bytes:
         """The file's bytes.  Raises KbridgeError for a name that no ELF tool could take."""
         names = self.exports.names
@@ -99,14 +104,14 @@ class Library:
             self.exports,
             soname=SONAME,
             version=VERSION,
-            notes=kernel_note(self.origin.release, self.origin.build_id)
-            + _symbols_note(self.origin),
+            notes=self._notes,
             absolute=self.absolute,
         )
 
     def compare(self, file: Path) -> None:
         """Raise KbridgeError unless the file, read back, is what this is."""
-        readback.compare(file, self.exports, version=VERSION, soname=SONAME, absolute=self.absolute)
+        frame = readback.Frame(VERSION, SONAME, self._notes)
+        readback.compare(file, self.exports, frame, absolute=self.absolute)
 
     def cross_check(self, file: Path) -> None:
         """As `compare`, by the programs that will read it; takes a second or two."""

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-_INCLUDED = re.compile(r"^include (/\S+/Makefile)$", re.MULTILINE)
+_INCLUDED = re.compile(r"^include (/[^\s\0]+/Makefile)$", re.MULTILINE)
+_CRC = re.compile("0x[0-9a-f]{1,8}")
 _SETTING = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 
 
@@ -28,10 +29,7 @@ class Export(NamedTuple):
 
 
 def _crc(text: str) -> int:
-    try:
-        return int(text, 16)
-    except ValueError:
-        return 0
+    return int(text, 16) if _CRC.fullmatch(text) else 0
 
 
 def exports_in(symvers: Path) -> dict[str, Export]:

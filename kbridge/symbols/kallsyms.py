@@ -31,6 +31,8 @@ _NOTES = Path("/sys/kernel/notes")
 _LINE = re.compile(r"([0-9a-fA-F]{16}) ([A-Za-z?]) ([!-~]+)(?:[ \t]+\[([!-~]+)\])?[ \t]*")
 _UNIFORM = re.compile(rb"(?:[0-9a-f]{16} [A-Za-z?] [!-~]+\n)+")
 _NARROW = re.compile(r"[0-9a-f]{8} [A-Za-z?] [!-~]+")
+# what the kernel makes as it runs, and unmakes without anybody's knowing
+_NO_MODULE = re.compile("bpf|__builtin__.*").fullmatch
 _FORM = "a symbol is a line of address, type letter and name, as in /proc/kallsyms"
 _PLACEHOLDER = "The real System.map is in"
 
@@ -147,10 +149,22 @@ def _check_names(names: Iterable[str], origin: str) -> None:
         )
 
 
-def _with_modules(columns: Columns, lines: Sequence[_Line]) -> Columns:
+def _check_modules(lines: Iterable[_Line], origin: str) -> None:
+    """Modules are not sorted, but lie above the kernel; their per-CPU variables have offsets."""
+    for (address, _, name), module in lines:
+        if not address or _LOW_END <= address < KERNEL_BASE:
+            raise KbridgeError(
+                f"{origin}: {name} of the module {module} is at {address:#x}, where none can be",
+                hint="the file is damaged: copy it again, as root",
+            )
+
+
+def _with_modules(columns: Columns, lines: Sequence[_Line], origin: str) -> Columns:
     """Also the modules' symbols, where the kernel has none of that name: its own come first."""
+    _check_modules(lines, origin)
     own = set(columns.names)
-    return _joined(columns, [one.symbol for one in lines if one.symbol.name not in own])
+    more = [one for one in lines if one.symbol.name not in own and not _NO_MODULE(one.module)]
+    return _joined(columns, [one.symbol for one in more])
 
 
 def parse(
@@ -173,7 +187,7 @@ def parse(
         raise KbridgeError(f"{origin}: no symbols in it", hint=_FORM)
     _check_addresses(columns, origin)
     if modules:
-        columns = _with_modules(columns, lines)
+        columns = _with_modules(columns, lines, origin)
     _check_names(columns.names, origin)
     return SymbolTable(columns, release, build_id, origin)
 
@@ -184,7 +198,9 @@ def of_modules(content: bytes, names: Iterable[str], origin: str) -> Columns:
     columns, lines = _kernel_and_modules(content, origin)
     _check_addresses(columns, origin)
     wanted = set(names)
-    found = Columns.of([one.symbol for one in lines if one.module in wanted])
+    chosen = [one for one in lines if one.module in wanted]
+    _check_modules(chosen, origin)
+    found = Columns.of([one.symbol for one in chosen])
     _check_names(found.names, origin)
     return found
 

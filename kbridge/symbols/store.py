@@ -72,6 +72,8 @@ class _Stored(Sequence[Symbol]):
 
     def named(self, name: str) -> list[Symbol]:
         """Every symbol of that name, in the order of the table."""
+        if not self._count:
+            return []
         wanted = name.encode("utf-8", "surrogatepass")  # what is not ASCII is no symbol
         start = bisect.bisect_left(range(self._count), wanted, key=self._name_in_order)
         end = bisect.bisect_right(range(self._count), wanted, lo=start, key=self._name_in_order)

@@ -259,7 +259,7 @@ class SymbolTable:
             symbol._replace(name=alias)
             for alias, name in LINKER_ALIASES.items()
             if alias not in self._index
-            if (symbol := _choose(self._defined(name))) is not None
+            if (symbol := self.choices.get(alias) or _choose(self._defined(name))) is not None
         ]
         kept = itertools.compress  # much faster than a list of what to keep
         meant = Columns(

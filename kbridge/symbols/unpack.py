@@ -16,7 +16,11 @@ from typing import Protocol
 
 from kbridge.errors import KbridgeError
 
-_LARGEST_IMAGE = 1 << 30  # bytes; a damaged length must not fill the memory
+_ELF = b"\x7fELF"
+
+# A damaged length must not fill the memory: bytes of an image, at most, and times the bytes that
+# it is packed in (kernels have some 3 to 10), where it is not small anyway.
+_LARGEST_IMAGE, _LARGEST_RATIO, _SMALL_IMAGE = 1 << 30, 64, 64 << 20
 _SMALLEST_HEADER = 0x268
 _PAYLOAD_SINCE = 0x208  # boot protocol that has payload_offset and payload_length
 _XLF_KERNEL_64 = 1
@@ -25,13 +29,14 @@ _XLF_KERNEL_64 = 1
 _LZ4_MAGIC = 0x184C2102
 _LZ4_BLOCK = 8 << 20
 
-_PIECE = 1 << 20  # bytes that are unpacked at once
 _PACKED_PIECE = 4096  # xz and bzip2 make some 10,000 bytes of one at most
+_ZSTD_PIECE = 1024  # zstd some 40,000
+_DICTIONARY = 256 << 20  # bytes that xz may use; xz_wrap.sh asks for 128 MiB at most
 
 # Source: lib/decompress_unlzo.c, and flags in lzop's conf.h.
 _LZOP_NEW = 0x0940
 _LZOP_ADLER32_D, _LZOP_ADLER32_C, _LZOP_FILTER = 0x1, 0x2, 0x800
-_LZOP_CRC32_D, _LZOP_CRC32_C = 0x100, 0x200
+_LZOP_CRC32_D, _LZOP_CRC32_C, _LZOP_CRC32_HEADER = 0x100, 0x200, 0x1000
 _LONGEST_MAGIC = 9
 
 _OTHER_KINDS = {  # offset, magic -> what that file is
@@ -54,6 +59,8 @@ class _Output:
         if len(self.content) + len(piece) > self._size:
             raise ValueError("more than the length that the image says")
         self.content += piece
+        if not self.content.startswith(_ELF[: len(self.content)]):
+            raise ValueError("no ELF file")
 
     @property
     def left(self) -> int:
@@ -80,40 +87,41 @@ def _lz4(payload: memoryview, output: _Output) -> None:
         at += length
 
 
-def _zstd(payload: memoryview, output: _Output) -> None:
-    import zstandard
-
-    try:
-        # The frame does not hold its size: kbuild pipes the image into zstd.
-        with zstandard.ZstdDecompressor().stream_reader(payload) as reader:
-            while piece := reader.read(_PIECE):
-                output.add(piece)
-    except zstandard.ZstdError as problem:
-        raise ValueError(str(problem)) from problem
-
-
 _Unpacker = Callable[[memoryview, _Output], None]
 
 
 class _Decompressor(Protocol):
-    """What zlib's, lzma's and bz2's have in common."""
+    """What zlib's, lzma's, bz2's and zstandard's have in common."""
 
     @property
     def eof(self) -> bool: ...
     def decompress(self, data: memoryview, /) -> bytes: ...
 
 
-def _stream(start: Callable[[], _Decompressor]) -> _Unpacker:
+def _stream(start: Callable[[], _Decompressor], piece: int = _PACKED_PIECE) -> _Unpacker:
     """In small pieces, so that a damaged one cannot fill the memory."""
 
     def unpack(payload: memoryview, output: _Output) -> None:
         decompressor = start()
-        for at in range(0, len(payload), _PACKED_PIECE):
-            output.add(decompressor.decompress(payload[at : at + _PACKED_PIECE]))
+        for at in range(0, len(payload), piece):
+            output.add(decompressor.decompress(payload[at : at + piece]))
             if decompressor.eof:
-                break
+                return
+        raise ValueError("its end, which has the checksum, is missing")
 
     return unpack
+
+
+def _zstd(payload: memoryview, output: _Output) -> None:
+    import zstandard
+
+    def start() -> _Decompressor:
+        return zstandard.ZstdDecompressor().decompressobj()
+
+    try:
+        _stream(start, _ZSTD_PIECE)(payload, output)
+    except zstandard.ZstdError as problem:
+        raise ValueError(str(problem)) from problem
 
 
 def _lzo_flags(payload: memoryview) -> tuple[int, int]:
@@ -127,7 +135,19 @@ def _lzo_flags(payload: memoryview) -> tuple[int, int]:
     at += new  # level
     (flags,) = struct.unpack_from(">I", payload, at)
     at += 4 + 4 * bool(flags & _LZOP_FILTER) + 8 + 4 * new  # filter, mode, times
-    return flags, at + 1 + payload[at] + 4  # name and checksum
+    at += 1 + payload[at]  # name
+    checksum = zlib.crc32 if flags & _LZOP_CRC32_HEADER else zlib.adler32
+    if struct.unpack_from(">I", payload, at) != (checksum(payload[9:at]),):
+        raise ValueError("the header's checksum is wrong")
+    return flags, at + 4
+
+
+def _check_lzo(flags: int, block: bytes, sums: memoryview) -> None:
+    """Raise ValueError unless the checksums of an unpacked block, in lzop's order, are right."""
+    kinds = ((_LZOP_ADLER32_D, zlib.adler32), (_LZOP_CRC32_D, zlib.crc32))
+    expected = [checksum(block) for flag, checksum in kinds if flags & flag]
+    if sums != struct.pack(f">{len(expected)}I", *expected):
+        raise ValueError("a block's checksum is wrong")
 
 
 def _lzo(payload: memoryview, output: _Output) -> None:
@@ -140,20 +160,26 @@ def _lzo(payload: memoryview, output: _Output) -> None:
         if not size:
             return
         (packed,) = struct.unpack_from(">I", payload, at + 4)
-        at += 8 + 4 * bool(flags & _LZOP_ADLER32_D) + 4 * bool(flags & _LZOP_CRC32_D)
+        at += 8
+        sums = payload[
+            at : at + 4 * bool(flags & _LZOP_ADLER32_D) + 4 * bool(flags & _LZOP_CRC32_D)
+        ]
+        at += len(sums)
         if packed < size:
             at += 4 * bool(flags & _LZOP_ADLER32_C) + 4 * bool(flags & _LZOP_CRC32_C)
         if size > output.left or at + packed > len(payload):
             raise ValueError("a block is cut off")
         block = bytes(payload[at : at + packed])
         try:
-            output.add(decompress(block, size) if packed < size else block)
+            block = decompress(block, size) if packed < size else block
         except lzallright.LZOError as problem:
             raise ValueError(str(problem)) from problem
+        _check_lzo(flags, block, sums)
+        output.add(block)
         at += packed
 
 
-# MemoryError: a damaged lzma header can ask for a dictionary of 4 GiB.
+# LZMAError: also where a damaged header asks for a dictionary of 4 GiB.
 _DAMAGED = (
     ValueError,
     EOFError,
@@ -169,8 +195,8 @@ _UNPACKERS: dict[bytes, tuple[str, _Unpacker]] = {
     struct.pack("<I", _LZ4_MAGIC): ("LZ4", _lz4),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
     b"\x1f\x8b": ("gzip", _stream(lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16))),
-    b"\xfd7zXZ\0": ("xz", _stream(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ))),
-    b"\x5d\0\0": ("lzma", _stream(lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))),
+    b"\xfd7zXZ\0": ("xz", _stream(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _DICTIONARY))),
+    b"\x5d\0\0": ("lzma", _stream(lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _DICTIONARY))),
     b"BZh": ("bzip2", _stream(bz2.BZ2Decompressor)),
     b"\x89LZO\0\r\n\x1a\n": ("LZO", _lzo),
 }
@@ -236,13 +262,13 @@ def unpack(vmlinuz: bytes, name: str) -> bytes:
     damaged = KbridgeError(
         f"{name}: the {method} payload is damaged", hint="fetch the kernel image again"
     )
-    if size > _LARGEST_IMAGE:
+    if size > min(_LARGEST_IMAGE, max(_SMALL_IMAGE, _LARGEST_RATIO * len(payload))):
         raise damaged
     output = _Output(size)
     try:
         unpacker(payload[:-4] if method != "gzip" else payload, output)
     except _DAMAGED as problem:
         raise damaged from problem
-    if output.left or not output.content.startswith(b"\x7fELF"):
+    if output.left or not output.content:
         raise damaged
     return bytes(output.content)

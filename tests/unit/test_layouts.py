@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kbridge import btf, layouts
+from kbridge.errors import KbridgeError
 from kbridge.layouts import Layouts, Named
 
 BASE = """
@@ -120,3 +122,16 @@ def test_signatures(compiled: Compile) -> None:
     assert renamed.signatures("take", function=True) == base.signatures("take", function=True)
     assert base.needs("take", function=True) == {("typedef", "count_t")}
     assert base.signatures("nobody", function=True) == []
+
+
+def test_a_structure_that_holds_itself_twice() -> None:
+    """Two members without a name, which damage made the structure itself: 2**64 rows."""
+    anonymous = btf.STRUCT << 24 | 2
+    words = (1, anonymous, 16, 0, 2, 0, 0, 2, 64, 0, anonymous, 8, 0, 2, 0, 0, 2, 32)
+    types = struct.pack(f"<{len(words)}I", *words)
+    strings = b"\0name\0"
+    head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    data = head + types + strings
+    btf.check(data, "vmlinux")
+    with pytest.raises(KbridgeError, match="a type has no end"):
+        Layouts(btf.Btf(data, "vmlinux")).shapes(("struct", "name"))

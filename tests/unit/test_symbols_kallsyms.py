@@ -44,6 +44,8 @@ ffffffff81000100 t helper
 ffffffffc0000100 t helper\t[ext4]
 ffffffffc0000200 t other\t[ext4]
 ffffffffc0000000 T first\t[crc16]
+ffffffffc0000300 t bpf_prog_1\t[bpf]
+ffffffffc0000400 t ftrace_trampoline\t[__builtin__ftrace]
 """
 
 
@@ -55,6 +57,19 @@ def test_a_name_of_the_kernel_comes_before_those_of_modules() -> None:
     table = kallsyms.parse(MODULES, modules=True)
     assert [one.name for one in table.symbols] == ["_stext", "helper", "other", "first"]
     assert table.resolve("helper").address == 0xFFFFFFFF81000100
+
+
+@pytest.mark.parametrize("address", ["0" * 16, "fe000000c0000100", "0000000100000000"])
+def test_modules_where_none_can_be(address: str) -> None:
+    """The kernel's addresses were looked at, those of modules were not: one bit off passed."""
+    text = MODULES.replace(b"ffffffffc0000100", address.encode())
+    with pytest.raises(
+        KbridgeError, match=f"helper of the module ext4 is at {int(address, 16):#x}"
+    ):
+        kallsyms.of_modules(text, ["ext4"], "kallsyms")
+    with pytest.raises(KbridgeError, match="where none can be"):
+        kallsyms.parse(text, modules=True)
+    assert len(kallsyms.parse(text).symbols) == 2
 
 
 def fake_modules(folder: Path, monkeypatch: pytest.MonkeyPatch, listed: str) -> None:

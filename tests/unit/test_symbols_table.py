@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kbridge.errors import KbridgeError
-from kbridge.symbols import store
+from kbridge.symbols import choice, store
 from kbridge.symbols.table import AmbiguousSymbol, Symbol, SymbolTable, UnknownSymbol
 
 TEXT = 0xFFFFFFFF81000000
@@ -81,6 +81,14 @@ def test_linker_alias() -> None:
         table((0x35000, "A", "current_task")).resolve("const_pcpu_hot")
 
 
+def test_a_chosen_alias_is_among_what_can_be_linked() -> None:
+    """Of two pcpu_hot one was chosen for const_pcpu_hot, and then it was in no libkernel.so."""
+    kernel = table((0x35000, "A", "pcpu_hot"), (0x36000, "A", "pcpu_hot"))
+    assert list(kernel.resolvable()) == []
+    chosen = choice.choose(kernel, ["const_pcpu_hot=0x36000"], None)
+    assert list(chosen.resolvable()) == [chosen.resolve("const_pcpu_hot")]
+
+
 @given(symbols)
 def test_resolvable_is_what_resolve_accepts(rows: list[Symbol]) -> None:
     kernel = table(*rows)
@@ -120,6 +128,12 @@ def test_stored_tables_find_the_same(rows: list[Symbol], other: str) -> None:
     for name in {one.name for one in rows} | {other}:
         assert stored.find(name) == kernel.find(name)
     assert list(stored.symbols[1:-1]) == list(kernel.symbols[1:-1])
+
+
+def test_a_stored_table_of_nothing_finds_nothing() -> None:
+    stored = store.load(store.dump(table()))
+    assert stored is not None
+    assert stored.find("x") == []  # it had no index at all
 
 
 @given(symbols, st.integers(0), st.integers(0, 255))

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import lzma
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -36,14 +37,15 @@ def lz4_legacy(data: bytes) -> bytes:
 
 
 def zstd_stream(data: bytes) -> bytes:
-    """As from a pipe: the frame does not tell the size."""
-    return zstandard.ZstdCompressor(write_content_size=False).compress(data)
+    """As the command writes it from a pipe: a checksum, and the frame does not tell the size."""
+    packer = zstandard.ZstdCompressor(write_checksum=True, write_content_size=False)
+    return packer.compress(data)
 
 
 def lzop(data: bytes) -> bytes:
     """As lzop 1.04 does: checksums of the unpacked blocks, no name; sources in unpack.py."""
     header = struct.pack(">HHHBBIIIIB", 0x1040, 0x20A0, 0x0940, 3, 9, 0x01, 0, 0, 0, 0)
-    packed = b"\x89LZO\0\r\n\x1a\n" + header + bytes(4)
+    packed = b"\x89LZO\0\r\n\x1a\n" + header + struct.pack(">I", zlib.adler32(header))
     for start in range(0, len(data), 60_000):
         block = data[start : start + 60_000]
         small = lzallright.LZOCompressor().compress(block)
@@ -107,6 +109,42 @@ def test_damaged_byte(method: str, place: int, change: int) -> None:
     with contextlib.suppress(KbridgeError):
         # No checksum in some formats: a literal may change, the length may not.
         assert len(unpack(bzimage(bytes(packed)), "vmlinuz")) == len(KERNEL)
+
+
+def test_no_byte_changes_without_a_word() -> None:
+    """Where the method has checksums: those of LZO's blocks were passed over."""
+    data = b"\x7fELF" + bytes(range(256)) * 2
+    for method in PACKERS.keys() - {"lz4", "lzma"}:
+        packed = bytearray(payload(method, data))
+        for place in range(len(packed)):
+            packed[place] ^= 0x10
+            with contextlib.suppress(KbridgeError):
+                assert unpack(bzimage(bytes(packed)), "vmlinuz") == data, (method, place)
+            packed[place] ^= 0x10
+
+
+@pytest.mark.parametrize("method", sorted(PACKERS.keys() - {"lz4", "lzma", "LZO"}))
+def test_a_checksum_that_is_cut_off(method: str) -> None:
+    """All of the image is there, but not what says that it is right."""
+    packed = payload(method, KERNEL)
+    with pytest.raises(KbridgeError, match="damaged"):
+        unpack(bzimage(packed[:-8] + packed[-4:]), "vmlinuz")
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    """A small file that says it is a large image: 1 GiB that is mostly zeros."""
+    size = 1 << 30
+    small = zstandard.ZstdCompressor().compress(b"\x7fELF" + bytes(1 << 20))
+    with pytest.raises(KbridgeError, match="damaged"):
+        unpack(bzimage(small + struct.pack("<I", size)), "vmlinuz")
+    zeros = gzip.compress(bytes(60 << 20), 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(KbridgeError, match="damaged"):  # no ELF file, from the start
+            unpack(bzimage(zeros), "vmlinuz")
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.binary(max_size=2000))
