@@ -42,12 +42,23 @@ def _headers(image: bytes, name: str) -> _Headers:
             for one in program_headers
             if one["p_type"] == "PT_LOAD"
         ]
+        moved = [
+            one["p_vaddr"]
+            for one in program_headers
+            if one["p_type"] == "PT_LOAD"
+            and one["p_vaddr"] >= tables.KERNEL_BASE != one["p_vaddr"] - one["p_paddr"]
+        ]
         ids = [notes.build_id(one.data()) for one in program_headers if one["p_type"] == "PT_NOTE"]
     except Exception as problem:  # pyelftools raises whatever a damaged header leads it to
         raise KbridgeError(f"{name}: damaged ELF headers ({problem})") from problem
     if machine != "EM_X86_64":
         raise KbridgeError(
             f"{name}: a {machine} image", hint="kbridge supports x86-64 (EM_X86_64) kernels"
+        )
+    # Source: LOAD_OFFSET in arch/x86/kernel/vmlinux.lds.S.
+    if moved:
+        raise KbridgeError(
+            f"{name}: damaged ELF headers (the segment at {moved[0]:#x} belongs elsewhere)"
         )
     return _Headers(segments, next(filter(None, ids), ""))
 

@@ -55,8 +55,9 @@ class Parts:
 
 
 def _name_at(content: bytes, start: int, address: int) -> str:
-    end = content.find(b"\0", address - start, address - start + _LONGEST)
-    return content[address - start : end].decode("ascii", "replace") if end > 0 else ""
+    at = address - start
+    end = content.find(b"\0", at, at + _LONGEST) if at >= 0 else -1
+    return content[at:end].decode("ascii", "replace") if end > 0 else ""
 
 
 def _crcs(held: Mapping[str, tuple[int, bytes]]) -> dict[str, int]:

@@ -37,6 +37,7 @@ _MARKER_EVERY = 256  # symbols
 _FEWEST, _MOST = 256, 1 << 22  # symbols of a kernel
 _NAMES_REACH = 32 << 20  # bytes before the token table in which the names lie
 _TOP = 1 << 64
+_TEXT = "T_text"
 _TYPES = frozenset(b"aAbBcCdDgGiIrRsStTuUvVwW?".decode())
 
 
@@ -90,10 +91,14 @@ def _tokens_at(image: bytes, start: int) -> _Tokens | None:
     index = _aligned(at)
     if image[index : index + _INDEX_SIZE] != struct.pack("<256H", *starts):
         return None
-    try:
-        return _Tokens(start, index, [string.decode("ascii") for string in strings])
-    except UnicodeDecodeError:
+    # Source: insert_real_symbols_in_table() and optimize_result() in scripts/kallsyms.c: every
+    # character that occurs has its own code, and all other codes are strings of such.
+    alone = [code for code, string in enumerate(strings) if len(string) == 1]
+    if any(strings[code][0] != code or code >= 0x80 for code in alone):
         return None
+    if set(b"".join(strings)) != set(alone):
+        return None
+    return _Tokens(start, index, [string.decode("ascii") for string in strings])
 
 
 def _find_tokens(image: bytes) -> _Tokens | None:
@@ -166,14 +171,19 @@ def _find_names(image: bytes, tokens: _Tokens) -> _Names | None:
     return None
 
 
-def _plausible(addresses: Addresses, segments: Sequence[Segment]) -> bool:
-    """In order, and each inside the kernel or (per-CPU offsets) inside the segment at 0."""
+def _plausible(addresses: Addresses, names: Sequence[str], segments: Sequence[Segment]) -> bool:
+    """In order, and each inside the kernel or (per-CPU offsets) inside the segment at 0.
+
+    The kernel starts with _text: where that lies elsewhere, all others are shifted too.
+    """
     # The top of the address space bounds what a damaged header may claim.
     kernel = [one for one in segments if KERNEL_BASE <= one.address < _TOP - one.memory_size]
     if not kernel or bool((addresses[1:] < addresses[:-1]).any()):
         return False
     low = min(one.address for one in kernel)
     high = max(one.address + one.memory_size for one in kernel)
+    if _TEXT in names and addresses[names.index(_TEXT)] != low:
+        return False
     per_cpu = max((one.memory_size for one in segments if one.address == 0), default=-1)
     inside = (addresses >= low) & (addresses <= high)
     if per_cpu >= 0:
@@ -238,7 +248,7 @@ def _find_addresses(
         # The last, because it has no base that would have to look like one.
         _place_relative(image, after, count, segments),
     ):
-        if addresses is not None and _plausible(addresses, segments):
+        if addresses is not None and _plausible(addresses, names.names, segments):
             return addresses
     return None
 

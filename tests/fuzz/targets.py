@@ -115,7 +115,8 @@ def _kallsyms(data: bytes) -> str:
     own = [symbol for symbol, module in lines if not module]
     assert list(plain.symbols) == own
     names = {one.name for one in own}
-    others = [one for one, module in lines if module and one.name not in names]
+    lasting = [(one, module) for one, module in lines if not re.match(r"bpf$|__builtin__", module)]
+    others = [one for one, module in lasting if module and one.name not in names]
     assert list(table.symbols) == [*own, *others]
     _sound(list(table.symbols))
     assert own == sorted(own, key=lambda one: one.address)
@@ -554,7 +555,7 @@ def _abi(data: bytes) -> str:
 
 
 TARGETS = (
-    Target("kallsyms", lambda: [KALLSYMS, KALLSYMS + OF_MODULES, KALLSYMS.replace(b"\n", b" \n")],
+    Target("kallsyms", lambda: [KALLSYMS, KALLSYMS + OF_MODULES + b"ffffffffc0000200 t jit\t[bpf]\n", KALLSYMS.replace(b"\n", b" \n")],
            _kallsyms, (b"\t[x]", b"\n", b"\t", b" ", b"\r\n", b"0000000000000000 t a\t[ext4]\n")),
     Target("modules", lambda: [LIST + b"\0" + KALLSYMS + OF_MODULES], _modules, (b"Live", b"\n")),
     Target("source", lambda: [KALLSYMS, LIST, SYMVERS], _source, (b"\0", b"\x7fELF", b"\t")),

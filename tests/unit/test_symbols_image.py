@@ -107,7 +107,8 @@ def vmlinux(symbols: list[Symbol], layout: str, seed: int = 0) -> bytes:
     header = b"\x7fELF\2\1\1" + bytes(9)
     header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, BASE, 64, 0, 0, 64, 56, len(loads), 64, 0, 0)
     for kind, offset, address, size, memory in loads:
-        header += struct.pack("<IIQQQQQQ", kind, 5, offset, address, 0, size, memory, 0x1000)
+        place = address - 0xFFFFFFFF80000000 if address else 0  # the physical one
+        header += struct.pack("<IIQQQQQQ", kind, 5, offset, address, place, size, memory, 0x1000)
     return header + bytes(START - len(header)) + content
 
 
@@ -119,6 +120,35 @@ def test_round_trip(layout: str, seed: int, count: int) -> None:
     data = vmlinux(symbols, layout, seed)
     segments = image._headers(data, "vmlinux").segments
     assert tables.decode(data, segments, "vmlinux") == symbols
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_shift_of_all_symbols_is_refused(layout: str, tmp_path: Path) -> None:
+    """Of the base or of a segment: the addresses stay in order and inside the kernel."""
+    symbols = some_symbols(3, 300, per_cpu=layout in ("6.1", "6.2", "6.4"))
+    symbols = [one for one in symbols if one.address != BASE]
+    symbols.insert(sum(one.address < BASE for one in symbols), Symbol(BASE, "T", "_text"))
+    good, file = vmlinux(symbols, layout), tmp_path / "vmlinux"
+    file.write_bytes(good)
+    assert list(image.read(file).symbols) == symbols
+    base, shifted = struct.pack("<Q", BASE), struct.pack("<Q", BASE + 0x1000)
+    places = [found.start() for found in re.finditer(re.escape(base), good)]
+    assert len(places) == (2 if layout == "7.0" else 3)  # entry, segment, kallsyms_relative_base
+    for place in places[1:]:
+        file.write_bytes(changed(good, place, shifted))
+        with pytest.raises(KbridgeError, match=r"make no sense|belongs elsewhere"):
+            image.read(file)
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"a\0b\0", b"c\0b\0"), (b"alloc", b"al\x7foc")])
+def test_damaged_tokens(old: bytes, new: bytes, tmp_path: Path) -> None:
+    """Names would change: a token of one character is that character, others are made of those."""
+    good = vmlinux(some_symbols(1, 300, per_cpu=True), "6.4")
+    start = good.index(b"0\0001\0002\0")
+    place = good.index(old, start)
+    (tmp_path / "vmlinux").write_bytes(changed(good, place, new))
+    with pytest.raises(KbridgeError, match="no kallsyms tables"):
+        image.read(tmp_path / "vmlinux")
 
 
 @pytest.fixture
