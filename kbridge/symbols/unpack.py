@@ -8,6 +8,7 @@ Documentation/arch/x86/boot.rst.
 from __future__ import annotations
 
 import bz2
+import io
 import lzma
 import struct
 import zlib
@@ -53,18 +54,23 @@ class _Output:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self.content = bytearray()
+        self._content = io.BytesIO()
+        self._length = 0
 
     def add(self, piece: bytes) -> None:
-        if len(self.content) + len(piece) > self._size:
+        if self._length + len(piece) > self._size:
             raise ValueError("more than the length that the image says")
-        self.content += piece
-        if not self.content.startswith(_ELF[: len(self.content)]):
-            raise ValueError("no ELF file")
+        self._length += self._content.write(piece)
+        with self._content.getbuffer() as start:
+            if not _ELF.startswith(bytes(start[: len(_ELF)])):
+                raise ValueError("no ELF file")
 
     @property
     def left(self) -> int:
-        return self._size - len(self.content)
+        return self._size - self._length
+
+    def content(self) -> bytes:
+        return self._content.getvalue()  # without a copy: it would be the most memory of all
 
 
 def _lz4(payload: memoryview, output: _Output) -> None:
@@ -269,6 +275,7 @@ def unpack(vmlinuz: bytes, name: str) -> bytes:
         unpacker(payload[:-4] if method != "gzip" else payload, output)
     except _DAMAGED as problem:
         raise damaged from problem
-    if output.left or not output.content:
+    content = output.content()
+    if output.left or not content:
         raise damaged
-    return bytes(output.content)
+    return content
