@@ -83,6 +83,7 @@ KALLSYMS = b"".join(
 )
 OF_MODULES = b"ffffffffc0000100 t helper\t[ext4]\nffffffffc0000000 T first\t[crc16]\n"
 OF_BPF = b"ffffffffc0000200 t jit\t[bpf]\n"
+WITH_MODULES = KALLSYMS + OF_MODULES + OF_BPF
 LIST = (
     b"ext4 16384 0 - Live 0xffffffffc0000000 (OE)\n"
     b"crc16 16384 1 ext4, Unloading 0xffffffffc0000000\n"
@@ -556,7 +557,7 @@ def _abi(data: bytes) -> str:
 
 
 TARGETS = (
-    Target("kallsyms", lambda: [KALLSYMS, KALLSYMS + OF_MODULES + OF_BPF, KALLSYMS.replace(b"\n", b" \n")],
+    Target("kallsyms", lambda: [KALLSYMS, WITH_MODULES, KALLSYMS.replace(b"\n", b" \n")],
            _kallsyms, (b"\t[x]", b"\n", b"\t", b" ", b"\r\n", b"0000000000000000 t a\t[ext4]\n")),
     Target("modules", lambda: [LIST + b"\0" + KALLSYMS + OF_MODULES], _modules, (b"Live", b"\n")),
     Target("source", lambda: [KALLSYMS, LIST, SYMVERS], _source, (b"\0", b"\x7fELF", b"\t")),
