@@ -53,6 +53,8 @@ def _read(path: Path, found: Needed) -> None:
     from elftools.elf.elffile import ELFFile
 
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UsageError(f"{path}: not a regular file", hint="copy it to one first")
         with path.open("rb") as stream:
             if stream.read(len(_ARCHIVE)) == _ARCHIVE:
                 raise UsageError(f"{path}: an archive", hint="name the objects in it: ar x FILE")

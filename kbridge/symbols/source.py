@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import enum
 import re
+import stat
 from pathlib import Path
 
-from kbridge.errors import KbridgeError
+from kbridge.errors import KbridgeError, UsageError
 from kbridge.symbols import image, kallsyms, modules
 from kbridge.symbols.table import SymbolTable
 
@@ -32,6 +33,12 @@ class Kind(enum.Enum):
 
 def _start(path: Path) -> bytes:
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise UsageError(
+                f"{path}: not a regular file, and it is read more than once",
+                hint="write what comes out of a pipe to a file first",
+            )
         with path.open("rb") as stream:
             return stream.read(_SAMPLE)
     except OSError as problem:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbridge.errors import KbridgeError
+from kbridge.errors import KbridgeError, UsageError
 from kbridge.symbols import kallsyms, modules, notes, source
 from kbridge.symbols.table import Symbol
 
@@ -215,3 +216,11 @@ def test_files_that_are_no_source_of_symbols(
         source.read(file)
     with pytest.raises(KbridgeError, match="No such file"):
         source.read(tmp_path / "none")
+
+
+def test_pipes_are_not_read(tmp_path: Path) -> None:
+    """What tells the kind of a file was lost from a pipe: the first 256 symbols of 32 bytes."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UsageError, match="not a regular file"):
+            source.read(path)
