@@ -32,6 +32,7 @@ from kbridge.symbols import (
     parts,
     source,
     store,
+    tables,
 )  # fmt: skip
 from kbridge.symbols.table import (
     LINKER_ALIASES,
@@ -42,6 +43,7 @@ from kbridge.symbols.table import (
     UnknownSymbol,
 )  # fmt: skip
 from kbridge.symbols.unpack import unpack
+from tests.integration import test_symbols_image as of_kallsyms
 from tests.unit import test_btf as of_btf
 from tests.unit import test_symbols_image as of_image
 from tests.unit import test_symbols_unpack as of_unpack
@@ -299,6 +301,30 @@ def _unpack(data: bytes) -> str:
         if method not in ("lz4", "lzma") and _one_byte(data, seed):
             assert found == of_unpack.KERNEL, method
     return f"taken: {found == of_unpack.KERNEL}"
+
+
+def _encoder(data: bytes) -> str:
+    """Symbols of any kind through the kernel's own scripts/kallsyms, and back."""
+    chance = random.Random(data)
+    letters = [*"abcdefgxyz_.$0123456789", "alloc", "__x64_sys_", "Q" * 130]
+    rows = [(0, "D", "__per_cpu_start"), (BASE, "T", "_text"), (BASE, "T", "_stext")]
+    for place in sorted(chance.sample(range(0, 1 << 24, 4), chance.randrange(260, 900))):
+        name = "x" + "".join(chance.choices(letters, k=chance.randrange(1, 40)))
+        rows.append((BASE + place, chance.choice("tTdDrRbBwWvVi"), name[:500]))
+    places = sorted(chance.sample(range(8, 0x1000, 8), chance.randrange(1, 90)))
+    rows[1:1] = [(place, "d", f"v{place}") for place in places] + [(0x1000, "D", "__per_cpu_end")]
+    text = "".join(f"{address:016x} {letter} {name}\n" for address, letter, name in rows)
+    script = of_kallsyms.SCRIPTS[len(data) % len(of_kallsyms.SCRIPTS)]
+    _file(text.encode(), "map")
+    options = ["--all-symbols", "--absolute-percpu"]
+    if b"base-relative" in subprocess.run([script], capture_output=True, check=False).stderr:
+        options.append("--base-relative")
+    done = subprocess.run([script, *options, "map"], capture_output=True, check=True)
+    content = bytes(64) + of_kallsyms.assembled(done.stdout.decode(), Path.cwd())
+    segments = [tables.Segment(BASE, 1 << 25, 0, len(content)), tables.Segment(0, 0x1000, 0, 0)]
+    found = list(tables.decode(content, segments, "encoder"))
+    assert found == [Symbol(a, "A" if a < BASE else letter, name) for a, letter, name in rows]
+    return f"taken: {script.parts[3]}"
 
 
 # -- objects --
@@ -568,6 +594,7 @@ TARGETS = (
     Target("notes", lambda: [of_image.struct.pack("<III4s", 4, 20, 3, b"GNU\0") + bytes(20)],
            _notes),
     Target("image", lambda: list(images()), _decode, (b"0\0001\0002\0", b"Linux version 6 (")),
+    Target("encoder", lambda: [b"1", b"22"], _encoder),
     Target("unpack", lambda: list(packed()), _unpack),
     Target("needed", objects, _needed, (b"memcpy", b"LINUX_KERNEL")),
     Target("files", objects, _choice, (b"show", b"one.c")),
