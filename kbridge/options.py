@@ -144,7 +144,7 @@ OPTIONS = (
     ),
     Option(
         "verify",
-        "also have readelf and ld.so say what they see in the files",
+        "also have readelf, pyelftools, LIEF and ld.so say what they see in the files (some 10 s)",
         ("gen-libkernel",),
         ("--verify",),
         kind="flag",

@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reads a written libkernel.so back and compares every symbol with what it should say.
 
-compare() takes the file's bytes, through pyelftools, and is fast enough to be done every time.
-cross_check() asks the programs that will read the file: readelf and, for the run-time file, ld.so.
+It takes the file's bytes, through pyelftools, and is fast enough to be done every time.
 
-Not for how the file is made (elfwrite.py), nor for programs (link.py).
+Not for how the file is made (elfwrite.py), nor for what other readers make of it (crosscheck.py).
 """
 
 from __future__ import annotations
 
 import itertools
-import re
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from kbridge import proc
 from kbridge.elfwrite import VERSION_INDEX, Exports
 from kbridge.errors import KbridgeError
 
@@ -33,7 +30,7 @@ _TAGS = {  # what ld.so goes by, and the section it has to be
 }
 _SIZES = {"DT_SYMENT": 8 * _SYMBOL_WORDS, "DT_VERDEFNUM": 2}
 _HASH = {"DT_GNU_HASH": ".gnu.hash"}
-_SECTION_SIZE = 64
+_SECTION_SIZE, _SEGMENT_SIZE = 64, 56
 _READ, _READ_WRITE = 2, 3  # of sections: allocated; allocated and writable
 # The sections in their order: type, flags, the section that sh_link is, sh_info, sh_entsize
 _SECTIONS: dict[str, tuple[str, int, str, int, int]] = {
@@ -65,16 +62,6 @@ _PROTECTED = 3 << 8
 
 _Rows = dict[str, tuple[int, int]]
 
-_LD_SO = """
-import ctypes, sys
-library = ctypes.CDLL(sys.argv[1])
-dlvsym = ctypes.CDLL(None).dlvsym
-dlvsym.restype = ctypes.c_void_p
-handle, version = ctypes.c_void_p(library._handle), sys.argv[2].encode()
-for name in sys.stdin.read().split():
-    print(name, dlvsym(handle, name.encode(), version) or 0)
-"""
-
 
 @dataclass(frozen=True)
 class _Read:
@@ -98,7 +85,8 @@ class Frame:
     notes: bytes
 
 
-def _wrong(what: str) -> KbridgeError:
+def wrong(what: str) -> KbridgeError:
+    """The error for a file that is not what was to be written."""
     return KbridgeError(
         f"libkernel.so does not read back as it was written: {what}",
         hint="this is a defect of kbridge: please report it",
@@ -114,7 +102,7 @@ def _sections(elf: Any, absolute: bool) -> dict[str, Any]:
 
     names = [name for name in _SECTIONS if name != (_KERNEL if absolute else ".gnu.hash")]
     if (elf["e_shnum"], elf["e_shentsize"]) != (len(names), _SECTION_SIZE):
-        raise _wrong(f"{elf['e_shnum']} sections, not {len(names)}")
+        raise wrong(f"{elf['e_shnum']} sections, not {len(names)}")
     found: dict[str, Any] = {}
     for number, name in enumerate(names):
         at = elf["e_shoff"] + number * _SECTION_SIZE
@@ -122,36 +110,45 @@ def _sections(elf: Any, absolute: bool) -> dict[str, Any]:
         type_, flags, link, *rest = _SECTIONS[name]
         said = [header[f"sh_{key}"] for key in ("type", "flags", "link", "info", "entsize")]
         if said != [type_, flags, names.index(link), *rest]:
-            raise _wrong(f"the header of its section {number} is not that of {name}")
+            raise wrong(f"the header of its section {number} is not that of {name}")
         if flags and header["sh_addr"] != header["sh_offset"]:
-            raise _wrong(f"{name} is not loaded where it is in the file")
+            raise wrong(f"{name} is not loaded where it is in the file")
         if name != ".gnu.hash":
             found[name] = elf.get_section(number)
             if found[name].name != name:
-                raise _wrong(f"its section {number} is not {name}")
+                raise wrong(f"its section {number} is not {name}")
         else:
             found[name] = header
     return found
 
 
 def _check_segments(elf: Any, sections: Mapping[str, Any]) -> None:
-    """The segments are just those that are written, and what is compared here is loaded."""
-    segments = list(elf.iter_segments())
+    """The segments are just those that are written, and what is compared here is loaded.
+
+    By their headers alone: for the dynamic one pyelftools would make an object of every section,
+    and of each entry of .gnu.hash.
+    """
+    from elftools.common.utils import struct_parse
+
+    if (elf["e_phnum"], elf["e_phentsize"]) != (len(_SEGMENTS), _SEGMENT_SIZE):
+        raise wrong(f"{elf['e_phnum']} segments, not {len(_SEGMENTS)}")
+    headers = range(elf["e_phoff"], elf["e_phoff"] + len(_SEGMENTS) * _SEGMENT_SIZE, _SEGMENT_SIZE)
+    segments = [struct_parse(elf.structs.Elf_Phdr, elf.stream, at) for at in headers]
     if [(one["p_type"], one["p_flags"], one["p_align"]) for one in segments] != _SEGMENTS:
-        raise _wrong("its segments are others")
+        raise wrong("its segments are others")
     places = [(one["p_offset"], one["p_filesz"]) for one in segments]
     if any(one["p_vaddr"] != one["p_offset"] for one in segments):
-        raise _wrong("a segment is not loaded where it is in the file")
+        raise wrong("a segment is not loaded where it is in the file")
     dynamic, last = sections[".dynamic"], sections[".gnu.version_d"]
     of_dynamic = (dynamic["sh_offset"], dynamic["sh_size"])
     note = (sections[".note.kbridge"]["sh_offset"], sections[".note.kbridge"]["sh_size"])
     if places != [(0, last["sh_offset"] + last["sh_size"]), of_dynamic, of_dynamic, note, (0, 0)]:
-        raise _wrong("its segments do not have its sections")
+        raise wrong("its segments do not have its sections")
     kernel = sections.get(_KERNEL)
     more = kernel["sh_size"] if kernel else 0
     sizes = [one["p_memsz"] for one in segments]
     if sizes != [size + (more if at == 1 else 0) for at, (_, size) in enumerate(places)]:
-        raise _wrong("a segment has another size in memory")
+        raise wrong("a segment has another size in memory")
 
 
 def _check_dynamic(sections: Mapping[str, Any], soname: str) -> None:
@@ -166,10 +163,10 @@ def _check_dynamic(sections: Mapping[str, Any], soname: str) -> None:
     expected |= {**_SIZES, "DT_STRSZ": sections[".dynstr"]["sh_size"], "DT_NULL": 0}
     sonames = [one.soname for one in tags if one.entry.d_tag == "DT_SONAME"]
     if sonames != [soname]:
-        raise _wrong(f"its soname is not {soname}")
+        raise wrong(f"its soname is not {soname}")
     del found["DT_SONAME"]
     if found != expected or len(tags) != len(expected) + 1:
-        raise _wrong(f"its dynamic section: {_difference(found, expected)}")
+        raise wrong(f"its dynamic section: {difference(found, expected)}")
 
 
 def _check_version(sections: Mapping[str, Any], version: str, soname: str, count: int) -> None:
@@ -185,17 +182,17 @@ def _check_version(sections: Mapping[str, Any], version: str, soname: str, count
     if defined != [
         (1, f, n, hash_of(name), 20, next_, [(name, 0)]) for f, n, name, next_ in wanted
     ]:
-        raise _wrong(f"it does not define the version {version}")
+        raise wrong(f"it does not define the version {version}")
     hidden = struct.pack("<H", _HIDDEN | VERSION_INDEX)
     if sections[".gnu.version"].data() != bytes(2) + hidden * count:
-        raise _wrong(f"a symbol has not the version {version}")
+        raise wrong(f"a symbol has not the version {version}")
 
 
 def _check_places(values: Sequence[int], kernel: Any) -> None:
     """The places of a stub's symbols have no meaning, but each has one of its own."""
     first, size = kernel["sh_addr"], kernel["sh_size"]
-    if len(set(values)) != len(values) or not all(first <= one < first + size for one in values):
-        raise _wrong("a symbol is not in .kernel, or not alone in its place")
+    if len(values) > size or list(values) != list(range(first, first + len(values))):
+        raise wrong("a symbol is not in .kernel, or not alone in its place")
 
 
 def _read(stream: IO[bytes], frame: Frame, absolute: bool) -> _Read:
@@ -203,13 +200,13 @@ def _read(stream: IO[bytes], frame: Frame, absolute: bool) -> _Read:
     from elftools.elf.elffile import ELFFile
 
     if stream.read(len(_START)) != _START:
-        raise _wrong("it is no shared object for x86-64")
+        raise wrong("it is no shared object for x86-64")
     elf = ELFFile(stream)
     sections = _sections(elf, absolute)
     _check_segments(elf, sections)
     _check_dynamic(sections, frame.soname)
     if sections[".note.kbridge"].data() != frame.notes:
-        raise _wrong("its notes are others")
+        raise wrong("its notes are others")
     words = array("Q", sections[".dynsym"].data())
     strings = sections[".dynstr"].data()
     count = len(words) // _SYMBOL_WORDS - 1
@@ -217,7 +214,7 @@ def _read(stream: IO[bytes], frame: Frame, absolute: bool) -> _Read:
     if sys.byteorder == "big":
         words.byteswap()
     if any(words[:_SYMBOL_WORDS]) or words[2::3].tobytes().strip(b"\0"):
-        raise _wrong("a symbol has a size, or the first one a name")
+        raise wrong("a symbol has a size, or the first one a name")
     first = array("I", words[3::3].tobytes())  # halves: the name, and the rest
     read = _Read(strings, list(first[0::2]), list(words[4::3]), list(first[1::2]))
     if not absolute:
@@ -255,7 +252,8 @@ def _by_name(names: Sequence[str], values: Sequence[int], kinds: Sequence[int]) 
     return dict(zip(names, zip(values, kinds, strict=True), strict=True))
 
 
-def _difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:
+def difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:
+    """The first few names of which two readers say different things, and what they say."""
     names = sorted(
         name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
     )
@@ -280,7 +278,7 @@ def compare(file: Path, exports: Exports, frame: Frame, *, absolute: bool) -> No
         except KbridgeError:
             raise
         except Exception as problem:  # pyelftools raises whatever damage leads it to
-            raise _wrong(str(problem) or type(problem).__name__) from problem
+            raise wrong(str(problem) or type(problem).__name__) from problem
 
 
 def _compare(stream: IO[bytes], exports: Exports, frame: Frame, *, absolute: bool) -> None:
@@ -296,47 +294,4 @@ def _compare(stream: IO[bytes], exports: Exports, frame: Frame, *, absolute: boo
         or list(map(kinds.__getitem__, order)) != found.kinds
     ):
         expected = _by_name(exports.names, values, kinds)
-        raise _wrong(_difference(_by_name(_named(found), found_values, found.kinds), expected))
-
-
-# -- the programs that will read it --
-
-
-def _with_readelf(file: Path, exports: Exports, version: str, absolute: bool) -> None:
-    line = re.compile(
-        r"^ *\d+: ([0-9a-f]{16}) +0 (FUNC|OBJECT) +GLOBAL (DEFAULT|PROTECTED) +(ABS|\d+) "
-        rf"([!-?A-~]+)@{version}(?: \(\d+\))?$",
-        re.MULTILINE,
-    )
-    listed = proc.run(["readelf", "-W", "--dyn-syms", file], what="reading libkernel.so back")
-    found, expected = {}, {}
-    for value, type_, visibility, section, name in line.findall(listed.stdout):
-        found[name] = (type_, visibility, *((section, value) if absolute else ()))
-    names, values = exports.names, exports.values
-    for name, value, function in zip(names, values, exports.functions, strict=True):
-        type_ = "FUNC" if function else "OBJECT"
-        full = (type_, "DEFAULT", "ABS", f"{value:016x}")
-        expected[name] = full if absolute else (type_, "PROTECTED")
-    count = re.search(r"^Symbol table '\.dynsym' contains (\d+) entr", listed.stdout, re.MULTILINE)
-    if found != expected or count is None or int(count[1]) != len(names) + 1:
-        raise _wrong(f"to readelf {_difference(found, expected)}")
-
-
-def _with_ld_so(file: Path, exports: Exports, version: str) -> None:
-    result = proc.run(
-        [sys.executable, "-I", "-c", _LD_SO, file.absolute(), version],
-        what="asking ld.so for every symbol of libkernel.so",
-        input="\n".join(exports.names),
-    )
-    pairs: Iterable[list[str]] = map(str.split, result.stdout.splitlines())
-    found = {name: int(value) for name, value in pairs}
-    expected = dict(zip(exports.names, exports.values, strict=True))
-    if found != expected:
-        raise _wrong(f"to ld.so {_difference(found, expected)}")
-
-
-def cross_check(file: Path, exports: Exports, *, version: str, absolute: bool) -> None:
-    """Raise KbridgeError unless readelf, and ld.so for a run-time file, see just these symbols."""
-    _with_readelf(file, exports, version, absolute)
-    if absolute:
-        _with_ld_so(file, exports, version)
+        raise wrong(difference(_by_name(_named(found), found_values, found.kinds), expected))

@@ -176,7 +176,7 @@ def _outputs(
             clock.lap("read back")
             if request.verify:
                 library.cross_check(file)
-                clock.lap("verify with readelf and ld.so")
+                clock.lap("verify with other readers")
 
         return check
 

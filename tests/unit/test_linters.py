@@ -46,7 +46,17 @@ LAYERS = {
         "sections",
         "vm",
     ),
-    "readers": ("btf", "dwarf", "elf", "elfwrite", "layouts", "lines", "readback", "symbols"),
+    "readers": (
+        "btf",
+        "crosscheck",
+        "dwarf",
+        "elf",
+        "elfwrite",
+        "layouts",
+        "lines",
+        "readback",
+        "symbols",
+    ),
     "base": ("__init__", "errors", "log", "options", "paths", "proc"),
 }
 
