@@ -71,9 +71,9 @@ class _Read:
     """
 
     strings: bytes
-    offsets: Sequence[int]
-    values: Sequence[int]
-    kinds: Sequence[int]
+    offsets: array[int]
+    values: array[int]
+    kinds: array[int]
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _read(stream: IO[bytes], frame: Frame, absolute: bool) -> _Read:
     if any(words[:_SYMBOL_WORDS]) or words[2::3].tobytes().strip(b"\0"):
         raise wrong("a symbol has a size, or the first one a name")
     first = array("I", words[3::3].tobytes())  # halves: the name, and the rest
-    read = _Read(strings, list(first[0::2]), list(words[4::3]), list(first[1::2]))
+    read = _Read(strings, first[0::2], words[4::3], first[1::2])
     if not absolute:
         _check_places(read.values, sections[_KERNEL])
     return read
@@ -230,22 +230,18 @@ def _kinds(exports: Exports, absolute: bool) -> list[int]:
 
 def _order(read: _Read, names: Sequence[str]) -> Sequence[int]:
     """For each symbol of the file which of `names` it has; nothing where one has another name."""
-    strings = read.strings.decode("ascii").split("\0")[:-1]
-    sizes = map((1).__add__, map(len, strings))
-    starts = list(itertools.accumulate(sizes, initial=0))
-    if strings[1 : len(names) + 1] == names:  # in our order: as we write them
-        own = starts[1 : len(names) + 1]
-        if own == read.offsets:
-            return range(len(names))
-        by_offset = dict(zip(own, range(len(names)), strict=True))
-    else:
-        index = dict(zip(names, itertools.count()))
-        pairs = zip(starts, map(index.get, strings), strict=False)
-        by_offset = {start: i for start, i in pairs if i is not None}
-    try:
-        return list(map(by_offset.__getitem__, read.offsets))
-    except KeyError:
+    strings = read.strings.decode("ascii").split("\0")
+    if strings[1 : len(names) + 1] != names:  # in our order: as we write them
         return []
+    sizes = map((1).__add__, map(len, strings))
+    starts = array("I", itertools.accumulate(sizes, initial=0))[1 : len(names) + 1]
+    if starts == read.offsets:
+        return range(len(names))
+    import numpy as np  # which whoever has written them in another order has loaded, too
+
+    offsets, own = np.frombuffer(read.offsets, np.uint32), np.frombuffer(starts, np.uint32)
+    order = np.searchsorted(own[:-1], offsets)
+    return array("q", order.tobytes()) if (own[order] == offsets).all() else []
 
 
 def _by_name(names: Sequence[str], values: Sequence[int], kinds: Sequence[int]) -> _Rows:
@@ -281,17 +277,26 @@ def compare(file: Path, exports: Exports, frame: Frame, *, absolute: bool) -> No
             raise wrong(str(problem) or type(problem).__name__) from problem
 
 
+def _permuted(column: Sequence[int], order: Sequence[int]) -> array[int]:
+    """What `column` has for each of `order`."""
+    if isinstance(order, range):
+        return array("Q", column)
+    import numpy as np
+
+    return array("Q", np.array(column, np.uint64)[np.array(order, np.intp)].tobytes())
+
+
 def _compare(stream: IO[bytes], exports: Exports, frame: Frame, *, absolute: bool) -> None:
     """In columns, since some 100,000 rows would take thrice as long."""
     found, kinds = _read(stream, frame, absolute), _kinds(exports, absolute)
     values = exports.values if absolute else [0] * len(kinds)
-    found_values = found.values if absolute else [0] * len(found.values)
+    found_values = found.values if absolute else array("Q", bytes(8 * len(found.values)))
     order = _order(found, exports.names)
     if (
         len(order) != len(kinds)
         or len(set(order)) != len(kinds)
-        or list(map(values.__getitem__, order)) != found_values
-        or list(map(kinds.__getitem__, order)) != found.kinds
+        or _permuted(values, order) != found_values
+        or _permuted(kinds, order) != array("Q", found.kinds)
     ):
         expected = _by_name(exports.names, values, kinds)
         raise wrong(difference(_by_name(_named(found), found_values, found.kinds), expected))
