@@ -170,7 +170,8 @@ def _release(text: str) -> str:
 def _read(elf: Any, path: Path) -> _Subject:
     words = program.notes(elf)
     release, build_id = [*words.get(program.NOTE_KERNEL, []), "", ""][:2]
-    bound = Bound(_release(release), build_id, modules=sorted(words.get(program.NOTE_MODULES, [])))
+    modules = sorted(words.get(program.NOTE_MODULES, []))
+    bound = Bound(_release(release), build_id, modules=modules, symbols=program.symbols_of(elf))
     if program.has_image(elf) and elf["e_type"] == "ET_REL":
         raise KbridgeError(
             "the image of a kmod, not linked yet",

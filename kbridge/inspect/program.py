@@ -32,17 +32,19 @@ _NUMBERS = (
     "import_names_size", "strings_size", "percpu", "percpu_size", "percpu_align", "init", "exit",
     "flags",
 )  # fmt: skip
+_WORD, _UNKNOWN = struct.Struct("<Q"), (1 << 64) - 1
 _ABI = 5
 _LINKED = 2  # of the flags
 _BODY = struct.Struct(f"<{len(_POINTERS)}Q{len(_NUMBERS)}I")
 _SECTIONS = {"image": ".kbridge", "program": ".kbridge.program"}
 # notes of the name kbridge
-NOTE_KERNEL, NOTE_MODULES, NOTE_PLACES, NOTE_INTERFACE = 1, 2, 3, 6
+NOTE_KERNEL, NOTE_MODULES, NOTE_PLACES, NOTE_SYMBOLS, NOTE_INTERFACE = 1, 2, 3, 5, 6
 # what pyelftools makes of their numbers
 _NOTE_TYPES = {
     "NT_GNU_ABI_TAG": 1, "NT_VERSION": 1, "NT_PRSTATUS": 1,
     "NT_GNU_HWCAP": 2, "NT_ARCH": 2, "NT_FPREGSET": 2,
     "NT_GNU_BUILD_ID": 3, "NT_PRPSINFO": 3,
+    "NT_GNU_PROPERTY_TYPE_0": 5,
     "NT_AUXV": 6,
 }  # fmt: skip
 
@@ -90,6 +92,20 @@ def notes(elf: Any) -> dict[int, list[str]]:
         words = content.split(b"\0")[:-1]
         found.setdefault(kind, []).extend(word.decode("ascii", "replace") for word in words)
     return found
+
+
+def symbols_of(elf: Any) -> str:
+    """Of what the symbols of a libkernel.so are, and where KASLR had put that kernel; '' of others.
+
+    Source: libkernel.py; its note has the slide in 8 bytes, all ones where nobody knew, and a name.
+    """
+    for kind, content in _contents(elf):
+        if kind == NOTE_SYMBOLS and len(content) > _WORD.size:
+            (slide,) = _WORD.unpack_from(content)
+            name = content[_WORD.size :].rstrip(b"\0").decode("ascii", "replace")
+            known = f"{slide:#x}" if slide != _UNKNOWN else "unknown"
+            return f"{name}, KASLR slide {known}"
+    return ""
 
 
 def interface(elf: Any) -> abi.Interface | None:

@@ -33,6 +33,7 @@ class Bound:
     vermagic: str = ""  # of a module
     modules: list[str] = field(default_factory=list)
     parameters: list[str] = field(default_factory=list)
+    symbols: str = ""  # of a libkernel.so: their source, and the KASLR slide
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,8 @@ def _head(report: Report) -> list[str]:
         rows.append(["kernel", bound.release])
     if bound.build_id:
         rows.append(["build ID", bound.build_id])
+    if bound.symbols:
+        rows.append(["symbols of", bound.symbols])
     if bound.vermagic:
         rows.append(["vermagic", bound.vermagic])
     if bound.link:

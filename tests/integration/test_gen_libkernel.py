@@ -104,6 +104,8 @@ def test_the_note(kbridge: Kbridge, release: str, table: SymbolTable, tmp_path: 
         kernel, symbols = (note["n_descdata"] for note in notes)
         assert kernel == f"{release}\0{table.build_id}\0".encode()
         assert symbols == struct.pack("<Q", 0) + f"vmlinuz-{release}\0".encode()
+        shown = kbridge("inspect", file).stdout
+        assert f"symbols of  vmlinuz-{release}, KASLR slide 0x0\n" in shown
 
 
 def test_the_same_input_gives_the_same_bytes(
