@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from kbridge import arrays
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -126,6 +128,7 @@ def _gnu_hashes(exports: Exports) -> Hashes:
     The names are handled column by column, the longest first, so that every step is one array
     operation on those that are long enough.
     """
+    arrays.load()
     import numpy as np
 
     places = np.array(exports.places, np.intp)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from kbridge import arrays
 from kbridge.errors import KbridgeError
 from kbridge.symbols.table import Columns
 
@@ -122,6 +123,7 @@ def _possible_counts(image: bytes, tokens: _Tokens) -> Iterator[tuple[int, int]]
 
     It is an aligned 32-bit word, padded with zeros to the next multiple of 8 bytes.
     """
+    arrays.load()
     import numpy as np
 
     end = tokens.start & ~7
