@@ -17,14 +17,17 @@ from kbridge.symbols.table import Symbol
 
 
 def vmlinux_of(release: str, kdir: Path | None = None) -> Path | None:
-    """The vmlinux with symbols of that kernel, where its build or a debug package left one."""
+    """The vmlinux with symbols of that kernel, where its build or a debug package left one.
+
+    Header packages have a vmlinux too, with the types (BTF) and no symbols.
+    """
     places = [
         *([kdir / "vmlinux"] if kdir else []),
         Path("/usr/lib/debug/boot") / f"vmlinux-{release}",
         Path("/usr/lib/debug/lib/modules") / release / "vmlinux",
         Path("/lib/modules") / release / "build" / "vmlinux",
     ]
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if has_symbols(place)), None)
 
 
 def has_symbols(vmlinux: Path) -> bool:

@@ -101,6 +101,14 @@ def test_without_a_vmlinux_there_are_no_files() -> None:
     assert "--symbol show=ADDRESS" in (caught.value.hint or "")
 
 
+def test_a_vmlinux_without_symbols_is_passed_over(vmlinux: Path, tmp_path: Path) -> None:
+    """As in Debian's header packages, whose vmlinux has only types."""
+    assert files.vmlinux_of("0.0-none", vmlinux.parent) == vmlinux
+    proc.run(["strip", "-o", tmp_path / "vmlinux", vmlinux])
+    assert files.vmlinux_of("0.0-none", tmp_path) is None
+    assert files.vmlinux_of("0.0-none") is None
+
+
 def test_a_name_is_chosen_once() -> None:
     words = [f"show={TEXT + 0x100:x}", f"show={TEXT + 0x200:x}"]
     with pytest.raises(KbridgeError, match="show is chosen twice"):
