@@ -25,6 +25,7 @@ _LARGEST_IMAGE, _LARGEST_RATIO, _SMALL_IMAGE = 1 << 30, 64, 64 << 20
 _SMALLEST_HEADER = 0x268
 _PAYLOAD_SINCE = 0x208  # boot protocol that has payload_offset and payload_length
 _XLF_KERNEL_64 = 1
+_SYSSIZE = 0x1F4  # place of the loaded part's size, in 16 bytes
 
 # Source: arch/x86/boot/compressed/misc.c and lib/lz4/lz4_decompress: 'lz4 -l' frames.
 _LZ4_MAGIC = 0x184C2102
@@ -208,6 +209,33 @@ _UNPACKERS: dict[bytes, tuple[str, _Unpacker]] = {
 }
 
 
+_WITHOUT_CHECKSUM = frozenset({"LZ4", "lzma"})  # as the kernel's build packs with them
+
+
+def _is_changed(vmlinuz: bytes) -> bool:
+    """Whether the image's own CRC says so, as it was before it was signed for secure boot.
+
+    Source: Documentation/arch/x86/boot.rst, 'The Image Checksum', until Linux commit 9c54baab4401
+    ("x86/boot: Drop CRC-32 checksum and the build tool that generates it", v6.15), since which the
+    end is padding.  A signature changes two fields of the PE header, which were 0.
+    """
+    end = ((vmlinuz[0x1F1] or 4) + 1) * 512 + 16 * _word(vmlinuz, _SYSSIZE)
+    header = _word(vmlinuz, 0x3C)
+    start = bytearray(vmlinuz[: min(header + 176, end)])
+    if start[header : header + 4] == b"PE\0\0":
+        start[header + 88 : header + 92] = bytes(4)  # CheckSum
+        start[header + 168 : header + 176] = bytes(8)  # where the certificates are
+    rest = memoryview(vmlinuz)[len(start) : end]
+    if len(vmlinuz) < end or not any(rest[-4:]):
+        return False  # without the place of the CRC, or without a CRC
+    return zlib.crc32(rest, zlib.crc32(start)) != 0xFFFFFFFF
+
+
+def _word(content: bytes, at: int) -> int:
+    (found,) = struct.unpack_from("<I", content, at)
+    return int(found)
+
+
 def _not_a_bzimage(vmlinuz: bytes, name: str) -> KbridgeError:
     for (offset, magic), kind in _OTHER_KINDS.items():
         if vmlinuz[offset : offset + len(magic)] == magic:
@@ -261,6 +289,12 @@ def unpack(vmlinuz: bytes, name: str) -> bytes:
         raise KbridgeError(
             f"{name}: packed with an unknown method ({start[:4].hex()})",
             hint="kbridge unpacks LZ4, zstd, gzip, xz, lzma, bzip2 and LZO; give the vmlinux",
+        )
+    if method in _WITHOUT_CHECKSUM and _is_changed(vmlinuz):
+        raise KbridgeError(
+            f"{name}: its checksum is wrong: it is damaged, or was changed after it was built",
+            hint="fetch the kernel image again, or give its vmlinux (the kernel's "
+            "scripts/extract-vmlinux unpacks it)",
         )
     # The build appends the length of the unpacked image (scripts/Makefile.lib, size_append);
     # gzip ends with it anyway.

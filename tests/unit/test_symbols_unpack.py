@@ -123,6 +123,37 @@ def test_no_byte_changes_without_a_word() -> None:
             packed[place] ^= 0x10
 
 
+def with_crc(image: bytes) -> bytearray:
+    """As the kernel's build tool ended an image: Documentation/arch/x86/boot.rst."""
+    whole = bytearray(image + bytes(-len(image) % 512 + 512))
+    struct.pack_into("<I", whole, 0x3C, 0x300)  # where the PE header is
+    whole[0x300:0x304] = b"PE\0\0"
+    struct.pack_into("<I", whole, 0x1F4, (len(whole) - 1536) // 16)
+    struct.pack_into("<I", whole, len(whole) - 4, zlib.crc32(whole[:-4]) ^ 0xFFFFFFFF)
+    return whole
+
+
+@pytest.mark.parametrize("method", ["lz4", "lzma"])
+def test_the_image_has_a_checksum_where_its_payload_has_none(method: str) -> None:
+    whole = with_crc(bzimage(payload(method, KERNEL)))
+    assert zlib.crc32(whole) == 0xFFFFFFFF
+    assert unpack(bytes(whole), "vmlinuz") == KERNEL
+    struct.pack_into("<I", whole, 0x300 + 88, 1234)  # signed for secure boot
+    struct.pack_into("<II", whole, 0x300 + 168, len(whole), 4)
+    signed = bytes(whole) + b"cert"
+    assert unpack(signed, "vmlinuz") == KERNEL
+    for place in range(1536 + 110, len(whole), 17):
+        damaged = changed(signed, place)
+        with pytest.raises(KbridgeError, match="checksum is wrong"):
+            unpack(damaged, "vmlinuz")
+    new = bytes(whole[:-4]) + bytes(4)  # since v6.15 there is none
+    assert unpack(new, "vmlinuz") == KERNEL
+
+
+def changed(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
+
+
 @pytest.mark.parametrize("method", sorted(PACKERS.keys() - {"lz4", "lzma", "LZO"}))
 def test_a_checksum_that_is_cut_off(method: str) -> None:
     """All of the image is there, but not what says that it is right."""
