@@ -151,7 +151,7 @@ void kb_first_gate(struct kb_image *program, long result)
 
 	if (result == -EPERM)
 		kb_fail(program->image.name, "may not enter the kernel: ", strerror(EPERM),
-			"only holders of CAP_SYS_MODULE may elevate: run it as root");
+			"only holders of CAP_SYS_MODULE may elevate, and nobody under lockdown");
 	if (result == -ECANCELED)
 		kb_fail(program->image.name, "its module_init() failed", "",
 			"the kernel log says with which error: dmesg, or kbridge run --verbose");

@@ -5,6 +5,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/ctype.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
@@ -22,15 +23,29 @@ static void *copy_array(u64 address, u32 count, size_t size)
 	return count ? vmemdup_user(u64_to_user_ptr(address), array_size(count, size)) : NULL;
 }
 
+/* It goes to the kernel log and sysfs: no line of its own there, and no path. */
+static bool is_name(const char *name, size_t room)
+{
+	size_t length = strnlen(name, room), k;
+
+	for (k = 0; k < length; k++)
+		if (iscntrl(name[k]) || name[k] == '/')
+			return false;
+	return length && length < room;
+}
+
 static int check_image(const struct kelevate_image *m)
 {
 	u32 edges = m->text_end | m->rodata_end | m->end;
 
 	if (m->abi != KELEVATE_ABI || m->size != sizeof(*m)) {
-		pr_err("program made for ABI %u (%u bytes), this module has %u (%zu bytes)\n",
-		       m->abi, m->size, KELEVATE_ABI, sizeof(*m));
+		pr_err_ratelimited(
+			"program made for ABI %u (%u bytes), this module has %u (%zu bytes)\n",
+			m->abi, m->size, KELEVATE_ABI, sizeof(*m));
 		return -EPROTO;
 	}
+	if (!is_name(m->name, sizeof(m->name)))
+		return -EINVAL;
 	if (!m->end || m->end > KELEVATE_MAX_IMAGE || edges & ~PAGE_MASK ||
 	    m->text_end > m->rodata_end || m->rodata_end > m->end)
 		return -EINVAL;
@@ -78,7 +93,6 @@ static int copy_request(struct request *req, const struct kelevate_image __user 
 	err = check_image(m);
 	if (err)
 		return err;
-	m->name[sizeof(m->name) - 1] = 0;
 	err = take(copy_array(m->imports, m->nimports, sizeof(u64)), &req->imports);
 	if (!err)
 		err = take(copy_array(m->import_names, m->import_names_size, 1),
@@ -167,9 +181,11 @@ static int place_percpu(struct instance *inst, const struct request *req)
 	if (!size)
 		return 0;
 	/* the reserved chunk, as for modules: 32-bit displacements reach it */
-	inst->percpu = kernel.pcpu_alloc(size, req->image.percpu_align, true, GFP_KERNEL);
+	inst->percpu =
+		kernel.pcpu_alloc(size, req->image.percpu_align, true, GFP_KERNEL | __GFP_NOWARN);
 	if (!inst->percpu) {
-		pr_err("%s: no room for %zu bytes of per-CPU data\n", req->image.name, size);
+		pr_err_ratelimited("%s: no room for %zu bytes of per-CPU data\n", req->image.name,
+				   size);
 		return -ENOMEM;
 	}
 	return 0;
@@ -299,9 +315,10 @@ static int relocate(struct instance *inst, const struct request *req)
 		int err = apply(inst, req, r);
 
 		if (err) {
-			pr_err("%s: relocation %u at %#llx: type %u against symbol %u: error %d\n",
-			       req->image.name, k, r->r_offset, (u32)ELF64_R_TYPE(r->r_info),
-			       (u32)ELF64_R_SYM(r->r_info), err);
+			pr_err_ratelimited(
+				"%s: relocation %u at %#llx: type %u against symbol %u: error %d\n",
+				req->image.name, k, r->r_offset, (u32)ELF64_R_TYPE(r->r_info),
+				(u32)ELF64_R_SYM(r->r_info), err);
 			return err;
 		}
 	}
@@ -343,6 +360,7 @@ static int build(struct instance *inst, struct request *req)
 	}
 	pr_info("%s[%d]: %s loaded, %u bytes, %u gates\n", current->comm, current->pid,
 		inst->mod->name, inst->end, inst->ngates);
+	log_elevation(inst);
 	start(inst);
 	return 0;
 }

@@ -41,8 +41,9 @@ static int bind_import(struct instance *inst, u64 *word, char *name)
 	address = find_symbol_of_module(module, strcspn(module, "]"), name);
 	mod = address ? hold_module_at(address) : NULL;
 	if (!mod) {
-		pr_err("%s needs %s of the module %.*s: not loaded, or no code or data\n",
-		       inst->mod->name, name, (int)strcspn(module, "]"), module);
+		pr_err_ratelimited(
+			"%s needs %s of the module %.*s: not loaded, or no code or data\n",
+			inst->mod->name, name, (int)strcspn(module, "]"), module);
 		return -ENOENT;
 	}
 	inst->needs[inst->nneeds++] = mod;
@@ -58,7 +59,8 @@ int bind_imports(struct instance *inst, struct request *req)
 	int err;
 
 	if (!(m->flags & KELEVATE_LINKED) && m->text_base != kernel.text) {
-		pr_err("%s: its libkernel.so is of another boot or kernel\n", inst->mod->name);
+		pr_err_ratelimited("%s: its libkernel.so is of another boot or kernel\n",
+				   inst->mod->name);
 		return -ESTALE;
 	}
 	if (!m->nimports)
@@ -77,7 +79,8 @@ int bind_imports(struct instance *inst, struct request *req)
 			if (err)
 				return err;
 		} else if (*word >= LOW_END && *word < __START_KERNEL_map) {
-			pr_err("%s: %s is bound to no kernel symbol\n", inst->mod->name, name);
+			pr_err_ratelimited("%s: %s is bound to no kernel symbol\n", inst->mod->name,
+					   name);
 			return -EINVAL;
 		} else if (m->flags & KELEVATE_LINKED && *word >= __START_KERNEL_map) {
 			/* without the slide, which per-CPU offsets do not have */

@@ -5,6 +5,7 @@
 #include <linux/module.h>
 #include <linux/elf.h>
 #include <linux/kref.h>
+#include <linux/security.h>
 #include <linux/workqueue.h>
 #include "kelevate.h"
 
@@ -74,6 +75,7 @@ struct kernel_functions {
 	struct mod_tree_bounds *mod_tree;
 	struct mutex *module_mutex;
 	int *modules_disabled;
+	enum lockdown_reason *kernel_locked_down; /* may be NULL */
 	struct kset **module_kset;
 	struct kobj_type *module_ktype;
 	bool (*kallsyms_show_value)(const struct cred *cred);
@@ -99,6 +101,10 @@ struct instance *instance_load(const struct kelevate_image __user *image);
 void instance_put(struct instance *inst);
 int endings_start(void);
 void endings_stop(void);
+
+/* log.c */
+void log_elevation(const struct instance *inst);
+void log_end(void);
 
 /* sysfs.c */
 int instance_add_to_sysfs(struct instance *inst);

@@ -8,10 +8,12 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/capability.h>
+#include <linux/compat.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
+#include <linux/pid.h>
 #include <linux/ptrace.h>
 #include <linux/sched/task_stack.h>
 #include <linux/security.h>
@@ -24,12 +26,20 @@
 struct slot {
 	struct mutex lock; /* one load at a time */
 	struct instance *instance;
+	struct pid *first; /* process that made its first gate, held: it is in the log */
+	u64 exec;	   /* which program of that process */
 };
 
 /* ---- who may ---- */
 
+/*
+ * Words and structures of kernel code are not those of a 32-bit or x32 program, whichever system
+ * call it comes by; nor those of a 32-bit system call.
+ */
 static int may_elevate(void)
 {
+	if (unlikely(test_thread_flag(TIF_ADDR32) || in_compat_syscall()))
+		return -EPERM;
 	return capable(CAP_SYS_MODULE) ? 0 : -EPERM;
 }
 
@@ -41,6 +51,18 @@ static int may_load(void)
 		return err;
 	if (READ_ONCE(*kernel.modules_disabled))
 		return -EPERM;
+	return security_locked_down(LOCKDOWN_MODULE_SIGNATURE);
+}
+
+/* Lockdown can be raised after an image was loaded, and its gates are ways for root too. */
+static int may_call(void)
+{
+	int err = may_elevate();
+
+	if (unlikely(err))
+		return err;
+	if (likely(kernel.kernel_locked_down && !READ_ONCE(*kernel.kernel_locked_down)))
+		return 0;
 	return security_locked_down(LOCKDOWN_MODULE_SIGNATURE);
 }
 
@@ -135,7 +157,24 @@ static int run_gate(const struct instance *inst, const struct kelevate_gate *gat
 	return 0;
 }
 
-static long call(const struct slot *slot, unsigned long arg)
+static void log_gate(struct slot *slot, const struct instance *inst)
+{
+	struct pid *pid = task_tgid(current), *first = smp_load_acquire(&slot->first);
+
+	if (likely(first == pid && slot->exec == current->self_exec_id))
+		return;
+	log_elevation(inst);
+	if (first)
+		return;
+	mutex_lock(&slot->lock);
+	if (!slot->first) {
+		slot->exec = current->self_exec_id;
+		smp_store_release(&slot->first, get_pid(pid));
+	}
+	mutex_unlock(&slot->lock);
+}
+
+static long call(struct slot *slot, unsigned long arg)
 {
 	struct instance *inst = smp_load_acquire(&slot->instance);
 	unsigned long index = arg & ((1ul << GATE_BITS) - 1);
@@ -147,9 +186,11 @@ static long call(const struct slot *slot, unsigned long arg)
 		return -ENOTTY;
 	if (unlikely(index >= inst->ngates))
 		return -EINVAL;
-	err = may_elevate();
-	if (likely(!err))
-		err = run_gate(inst, &inst->gates[index], r, &result);
+	err = may_call();
+	if (unlikely(err))
+		return err;
+	log_gate(slot, inst);
+	err = run_gate(inst, &inst->gates[index], r, &result);
 	if (unlikely(err))
 		return err;
 	r->dx = result.rax;
@@ -222,10 +263,13 @@ static long load(struct slot *slot, const struct kelevate_image __user *image)
 
 static long attach(struct slot *slot, unsigned long address)
 {
-	struct file *file = file_mapped_at(address);
 	struct slot *other;
-	long err = 0;
+	struct file *file;
+	long err = may_elevate();
 
+	if (err)
+		return err;
+	file = file_mapped_at(address);
 	if (!file)
 		return -ENOENT;
 	other = file->private_data;
@@ -319,6 +363,7 @@ static int kelevate_release(struct inode *inode, struct file *file)
 
 	if (slot->instance)
 		instance_put(slot->instance);
+	put_pid(slot->first);
 	kfree(slot);
 	return 0;
 }
@@ -354,6 +399,7 @@ static void __exit kelevate_exit(void)
 {
 	misc_deregister(&device);
 	endings_stop();
+	log_end();
 }
 
 module_init(kelevate_init);

@@ -70,6 +70,9 @@ int find_kernel_functions(void)
 	/* an empty weak function in some kernels, then it is left out of the image */
 	kernel.module_arch_cleanup = (void *)lookup("module_arch_cleanup");
 
+	/* of kernels without CONFIG_SECURITY_LOCKDOWN_LSM: not there */
+	kernel.kernel_locked_down = (void *)lookup("kernel_locked_down");
+
 	/* of kernels without CONFIG_TRACING, CONFIG_KPROBES: not there */
 	kernel.module_trace_bprintk_format_notify =
 		(void *)lookup("module_trace_bprintk_format_notify");
