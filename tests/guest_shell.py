@@ -34,11 +34,16 @@ class Guest:
     release: str
 
     def run(
-        self, commands: Mapping[str, Path], log: Path, env: Mapping[str, str] | None = None
+        self,
+        commands: Mapping[str, Path],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        how: Sequence[str] = (),
     ) -> dict[str, str]:
         """What each command line printed, with its status in the last line.
 
         A line is the program's name and words, or LABEL: and these; the value is its path.
+        `how` are more words for kbridge run.
         """
         lines = [
             f"echo '== {line}'; cd {shlex.quote(str(path.parent))}; "
@@ -47,7 +52,7 @@ class Guest:
         ]
         files = [*LIBRARIES, *sorted({str(path) for path in commands.values()})]
         share = [word for file in files for word in ("--file", f"{file}:{file}")]
-        words = ["run", "--kernel", self.release, "--timeout", "240", *share]
+        words = ["run", "--kernel", self.release, "--timeout", "240", *share, *how]
         shell = ["/bin/busybox", "sh", "-c", "; ".join(lines)]
         env = {**console_log_environment(log), **(env or {})}
         done = self.kbridge(*words, *shell, env=env)
