@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Gates under load: a million of them by many threads, amid signals, forks, execs and ends.
+
+Each kernel twice: as it boots by itself, and with page-table isolation and full preemption.  The
+emulator pays dearly for page tables that change with every gate, so the second boot of the
+default run has smaller numbers; a slow test gives it the full ones.  KASLR, SMEP and SMAP are on
+in all, which the program checks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Kbridge
+from guest_shell import Guest, build
+from kernel_log import complaints
+
+from kbridge import options
+from kbridge.kernels import target
+
+PROGRAMS = Path(__file__).parent / "programs"
+KERNELS = [kernel.release for kernel in target.installed()] or ["none installed"]
+HARD = "pti=on preempt=full"  # every stock kernel here has CONFIG_PREEMPT_DYNAMIC
+CALLS, COUNT = 1_000_000, 200
+
+
+def build_all(
+    kbridge: Kbridge, folder: Path, release: str, code: str, links: tuple[str, str]
+) -> dict[str, Path]:
+    kmod = PROGRAMS / "load_kmod.c"
+    built = {}
+    for name, link in zip(("load", "load_ends"), links, strict=True):
+        how = ["--code", code, "--link", link]
+        built[name] = build(kbridge, PROGRAMS / f"{name}.c", kmod, folder / name, release, *how)
+    library = folder / "load_library.so"
+    words = ["--shared", "--kmod", PROGRAMS / "load_library_kmod.c", "-o", library, "--code", code]
+    how = ["--kernel", release, "--kcflags=-Wno-missing-prototypes"]
+    done = kbridge("build", *words, *how)
+    assert done.returncode == 0, done.stderr
+    return built | {"library": library}
+
+
+def stands_load(
+    kbridge: Kbridge,
+    folder: Path,
+    release: str,
+    *,
+    append: str = "",
+    calls: int = CALLS,
+    count: int = COUNT,
+    code: str = "pic",
+    links: tuple[str, str] = ("libkernel", "script"),
+) -> None:
+    built = build_all(kbridge, folder, release, code, links)
+    library = built.pop("library")
+    lines = {
+        "load machine" + " full" * (append == HARD): 7,
+        f"load crowd {calls} {library}": 7,
+        "load first": 1,
+        "load blocking": 6,
+        "load turns": 3,
+        "load_ends signals": 9,
+        "load_ends killed": 11,
+        "load_ends exits": 12,
+        "load_ends forks": 71,
+        f"load_ends programs {count}": 5,
+    }
+    commands = {line: built[line.partition(" ")[0]] for line in lines}
+    log = folder / "console"
+    how = ["--cpus", "2", "--append", append, "--file", f"{library}:{library}"]
+    said = Guest(kbridge, release).run(commands, log, how=[*how, "--timeout", "500"])
+    assert set(said) == set(commands)
+    for line, text in said.items():
+        assert text.rstrip().endswith("status 0"), f"{line}:\n{text}"
+        assert "FAIL" not in text, f"{line}:\n{text}"
+        assert text.count("ok ") == lines[line], f"{line}:\n{text}"
+    assert not complaints(log)
+
+
+@pytest.mark.parametrize("release", KERNELS)
+def test_a_million_gates_and_200_programs(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
+    stands_load(kbridge, tmp_path, release)
+
+
+@pytest.mark.parametrize("release", KERNELS)
+def test_isolated_and_preempted(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
+    stands_load(kbridge, tmp_path, release, append=HARD, calls=CALLS // 10, count=COUNT // 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", options.CODE_MODELS)
+@pytest.mark.parametrize("release", KERNELS)
+def test_isolated_and_preempted_in_full(
+    kbridge: Kbridge, tmp_path: Path, release: str, code: str
+) -> None:
+    stands_load(kbridge, tmp_path, release, append=HARD, code=code, links=("script", "libkernel"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("release", KERNELS)
+def test_a_million_gates_of_the_kernel_code_model(
+    kbridge: Kbridge, tmp_path: Path, release: str
+) -> None:
+    stands_load(kbridge, tmp_path, release, code="kernel")
