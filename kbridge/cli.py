@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import itertools
 import os
 import re
@@ -168,6 +169,7 @@ def _gen_libkernel(args: argparse.Namespace) -> int:
 
     if args.libkernel is None:
         raise UsageError("no output", hint="say what to write: -o libkernel.so")
+    gc.disable()  # some 100,000 strings, none of them in a cycle, and the command ends soon
     request = gen_libkernel.LibkernelRequest(
         output=args.libkernel,
         kernel=args.kernel,

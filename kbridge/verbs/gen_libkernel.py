@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import shlex
 import time
@@ -110,7 +109,13 @@ def _table(request: LibkernelRequest) -> tuple[SymbolTable, Kind]:
     if kind is Kind.SYMVERS:
         return _exported(request, request.symbols), kind
     release = request.kernel or ""
-    return source.read(request.symbols, release, with_modules=request.modules), kind
+    table = source.read(request.symbols, release, with_modules=request.modules)
+    if release and table.release != release:
+        raise UsageError(
+            f"{request.symbols}: of kernel {table.release}, and --kernel says {release}",
+            hint="leave --kernel out: the file says whose it is",
+        )
+    return table, kind
 
 
 def _chosen(request: LibkernelRequest, table: SymbolTable, kind: Kind) -> SymbolTable:
@@ -272,10 +277,9 @@ def _check_outputs(request: LibkernelRequest) -> None:
 
 def generate(request: LibkernelRequest) -> None:
     """Write the run-time file OUTPUT, the link stub OUTPUT.stub and the folder OUTPUT.link, or
-    with `script` the linker script OUTPUT; all, read back and compared, or nothing.
+    with `script` the linker script OUTPUT: the libraries read back and compared, or nothing.
     """
     _check_outputs(request)
-    gc.disable()  # some 100,000 strings, none of them in a cycle, and the command ends soon
     clock = Stages()
     table, kind = _table(request)
     clock.lap("read the symbols")

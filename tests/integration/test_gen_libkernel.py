@@ -346,6 +346,15 @@ def test_outputs_that_cannot_be(kbridge: Kbridge, release: str, tmp_path: Path) 
     assert (folder / "c.so").read_bytes() == b"\x7fELF old"
 
 
+def test_a_file_of_another_kernel_than_asked_for(
+    kbridge: Kbridge, release: str, tmp_path: Path
+) -> None:
+    words = ("--symbols", images.find(release).vmlinuz, "--kernel", "5.10.0-1-amd64")
+    done = kbridge("gen-libkernel", *words, "-o", tmp_path / "libkernel.so")
+    refused(done, f"of kernel {release}, and --kernel says 5.10.0-1-amd64")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_million_lines(kbridge: Kbridge, tmp_path: Path) -> None:
     rows = (Symbol(0xFFFFFFFF81000000 + 16 * n, "T", f"name_{n}") for n in range(1_000_000))
     text = "".join(f"{one.address:016x} {one.type} {one.name}\n" for one in rows)
