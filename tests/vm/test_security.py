@@ -89,6 +89,7 @@ def _check_elevations(text: str) -> None:
     twice = [pid for pid in set(pids) if pids.count(pid) == 2]
     assert len(twice) == 1, lines
     assert len(pids) == len(set(pids)) + 1, lines
+    assert len(pids) > 150, lines
     others = [(name, image) for name, _, uid, image in lines if uid != "0"]
     assert others == [(r"two\nlines", "security")]
     assert "1000" in {uid for _, _, uid, _ in lines}

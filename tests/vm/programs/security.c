@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -17,6 +18,7 @@
 
 #define INHERITED 200 /* the number at which compat.c finds an open file with an image */
 #define NOBODY 65534
+#define CHILDREN 150
 
 static unsigned long first_gate(void)
 {
@@ -188,12 +190,32 @@ static int inherit(const char *program)
 
 /* ---- the log ---- */
 
+static void *gates_of_a_thread(void *data)
+{
+	(void)data;
+	for (int k = 0; k < 5; k++)
+		my_pid();
+	return NULL;
+}
+
+/* Of several threads at once: the log has the process once. */
 static int some_gates(void)
 {
+	pthread_t threads[4];
+
+	for (int k = 0; k < 4; k++)
+		pthread_create(&threads[k], NULL, gates_of_a_thread, NULL);
+	for (int k = 0; k < 4; k++)
+		pthread_join(threads[k], NULL);
 	for (int k = 0; k < 5; k++)
 		if (my_pid() != getpid())
 			return 1;
 	return 0;
+}
+
+static int one_gate(void)
+{
+	return my_pid() != getpid();
 }
 
 static int as_user_1000(void)
@@ -210,6 +232,11 @@ static int logged(void)
 	check("a child's", in_child(some_gates), 0);
 	check("a child's of uid 1000", in_child(as_user_1000), 0);
 	check("gates again", some_gates(), 0);
+	/* more than kelevate remembers before it looks which of them are gone */
+	for (int k = 0; k < CHILDREN; k++)
+		if (in_child(one_gate))
+			failures++;
+	check("children's gates", failures, 0);
 	return failures != 0;
 }
 
@@ -325,6 +352,7 @@ static int modules_disabled(void)
 	check("sysctl", put("/proc/sys/kernel/modules_disabled", "1"), 0);
 	check("loading another image", new_file(), EPERM);
 	check("a gate of what was loaded before", my_pid(), getpid());
+	check("KELEVATE_LOAD of it", raw(own->fd, KELEVATE_LOAD, (unsigned long)&own->image), 0);
 	return failures != 0;
 }
 
