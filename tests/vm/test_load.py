@@ -10,6 +10,7 @@ in all, which the program checks.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from conftest import Kbridge
@@ -22,7 +23,17 @@ from kbridge.kernels import target
 PROGRAMS = Path(__file__).parent / "programs"
 KERNELS = [kernel.release for kernel in target.installed()] or ["none installed"]
 HARD = "pti=on preempt=full"  # every stock kernel here has CONFIG_PREEMPT_DYNAMIC
-CALLS, COUNT = 1_000_000, 200
+
+
+class Numbers(NamedTuple):
+    """How often: gates of all threads, programs in turn, programs that are killed."""
+
+    calls: int
+    programs: int
+    killed: int
+
+
+FULL = Numbers(1_000_000, 200, 200)
 
 
 def build_all(
@@ -45,10 +56,8 @@ def stands_load(
     kbridge: Kbridge,
     folder: Path,
     release: str,
-    *,
+    numbers: Numbers,
     append: str = "",
-    calls: int = CALLS,
-    count: int = COUNT,
     code: str = "pic",
     links: tuple[str, str] = ("libkernel", "script"),
 ) -> None:
@@ -56,7 +65,7 @@ def stands_load(
     library = built.pop("library")
     lines = {
         "load machine" + " full" * (append == HARD): 7,
-        f"load crowd {calls} {library}": 7,
+        f"load crowd {numbers.calls} {library}": 7,
         "load first": 1,
         "load blocking": 6,
         "load turns": 3,
@@ -64,7 +73,8 @@ def stands_load(
         "load_ends killed": 11,
         "load_ends exits": 12,
         "load_ends forks": 71,
-        f"load_ends programs {count}": 5,
+        f"load_ends programs {numbers.programs}": 5,
+        f"load_ends storm {numbers.killed}": 3,
     }
     commands = {line: built[line.partition(" ")[0]] for line in lines}
     log = folder / "console"
@@ -80,12 +90,12 @@ def stands_load(
 
 @pytest.mark.parametrize("release", KERNELS)
 def test_a_million_gates_and_200_programs(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
-    stands_load(kbridge, tmp_path, release)
+    stands_load(kbridge, tmp_path, release, FULL._replace(killed=40))
 
 
 @pytest.mark.parametrize("release", KERNELS)
 def test_isolated_and_preempted(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
-    stands_load(kbridge, tmp_path, release, append=HARD, calls=CALLS // 10, count=COUNT // 20)
+    stands_load(kbridge, tmp_path, release, Numbers(100_000, 10, 20), HARD)
 
 
 @pytest.mark.slow
@@ -94,7 +104,7 @@ def test_isolated_and_preempted(kbridge: Kbridge, tmp_path: Path, release: str) 
 def test_isolated_and_preempted_in_full(
     kbridge: Kbridge, tmp_path: Path, release: str, code: str
 ) -> None:
-    stands_load(kbridge, tmp_path, release, append=HARD, code=code, links=("script", "libkernel"))
+    stands_load(kbridge, tmp_path, release, FULL, HARD, code, ("script", "libkernel"))
 
 
 @pytest.mark.slow
@@ -102,4 +112,4 @@ def test_isolated_and_preempted_in_full(
 def test_a_million_gates_of_the_kernel_code_model(
     kbridge: Kbridge, tmp_path: Path, release: str
 ) -> None:
-    stands_load(kbridge, tmp_path, release, code="kernel")
+    stands_load(kbridge, tmp_path, release, FULL, code="kernel")

@@ -6,6 +6,7 @@
  *   load_ends exits           other threads end, the process ends, another program is executed
  *   load_ends forks           a child goes on when its parent has exited
  *   load_ends programs COUNT  that many in turn leave no kernel memory behind
+ *   load_ends storm COUNT     that many, killed at any moment, leave none either
  *   load_ends once            one gate, which is its instance's first
  */
 #define _GNU_SOURCE
@@ -410,6 +411,53 @@ static void programs(int number)
 	check("an instance is seen there", during.count > after.count, 1);
 }
 
+static void *never_ends(void *unused)
+{
+	for (;;) {
+		count();
+		append(1);
+		slept_until(1);
+		take();
+	}
+	return unused;
+}
+
+/* The first gate of a program takes some 50 ms under emulation: many are killed during it. */
+static int killed_after(int microseconds)
+{
+	pid_t child;
+	int status;
+
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		pthread_t thread;
+
+		for (int i = 0; i < 3; i++)
+			pthread_create(&thread, NULL, never_ends, NULL);
+		never_ends(NULL);
+	}
+	usleep(microseconds);
+	kill(child, SIGKILL);
+	status = status_of(child);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+static void storm(int number)
+{
+	static struct lines before, after;
+	int killed = 0;
+
+	run_once();
+	read_vmallocinfo(&before);
+	for (int i = 0; i < number; i++)
+		killed += killed_after(i * 100000 / number);
+	read_vmallocinfo(&after);
+	check("killed", killed, number);
+	check("no instance", instances(), 0);
+	check("/proc/vmallocinfo is as it was", differences(&before, &after), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -425,6 +473,8 @@ int main(int argc, char **argv)
 		forks();
 	else if (!strcmp(what, "programs") && argc > 2)
 		programs(atoi(argv[2]));
+	else if (!strcmp(what, "storm") && argc > 2)
+		storm(atoi(argv[2]));
 	else if (!strcmp(what, "once"))
 		return count() != 1;
 	else
