@@ -237,7 +237,8 @@ def test_x32_and_32_bit_programs(kbridge: Kbridge, tmp_path: Path, release: str)
     module = signed(module, kdir, tmp_path)
     ways = [compat(tmp_path, bits) for bits in ("32", "x32")]
     lines = [f"{program} inherit {way}; echo status $?" for way in ways]
-    script = "; ".join([f"insmod {module}", f"{program} refused", "echo status $?", *lines])
+    lines += [f"{program} {word}; echo status $?" for word in ("refused", "audited")]
+    script = "; ".join([f"insmod {module}", *lines])
     files = [*LIBRARIES, module, program, *ways]
     share = [word for file in files for word in ("--file", f"{file}:{file}")]
     log = tmp_path / "console"
@@ -245,6 +246,8 @@ def test_x32_and_32_bit_programs(kbridge: Kbridge, tmp_path: Path, release: str)
     done = kbridge(
         *("run", *how, "/bin/busybox", "sh", "-c", script), env=console_log_environment(log)
     )
-    assert done.stdout.count("status 0\n") == 3, done.stdout + done.stderr
+    assert done.stdout.count("status 0\n") == 4, done.stdout + done.stderr
     assert "FAIL" not in done.stdout
+    # of "audited" too: auditing is off in this boot
+    assert len(ELEVATES.findall(log.read_text(errors="replace"))) == 4
     assert not complaints(log)
