@@ -22,6 +22,7 @@ from kbridge.kernels import target
 
 PROGRAMS = Path(__file__).parent / "programs"
 KERNELS = [kernel.release for kernel in target.installed()] or ["none installed"]
+UNWINDER = "/lib/x86_64-linux-gnu/libgcc_s.so.1"  # pthread_cancel() loads it by itself
 HARD = "pti=on preempt=full"  # every stock kernel here has CONFIG_PREEMPT_DYNAMIC
 
 
@@ -71,15 +72,16 @@ def stands_load(
         "load turns": 3,
         "load_ends signals": 9,
         "load_ends killed": 11,
-        "load_ends exits": 12,
+        "load_ends exits": 16,
         "load_ends forks": 71,
         f"load_ends programs {numbers.programs}": 5,
         f"load_ends storm {numbers.killed}": 3,
     }
     commands = {line: built[line.partition(" ")[0]] for line in lines}
     log = folder / "console"
-    how = ["--cpus", "2", "--append", append, "--file", f"{library}:{library}"]
-    said = Guest(kbridge, release).run(commands, log, how=[*how, "--timeout", "500"])
+    share = [word for file in (library, UNWINDER) for word in ("--file", f"{file}:{file}")]
+    how = ["--cpus", "2", "--append", append, "--timeout", "500", *share]
+    said = Guest(kbridge, release).run(commands, log, how=how)
     assert set(said) == set(commands)
     for line, text in said.items():
         assert text.rstrip().endswith("status 0"), f"{line}:\n{text}"

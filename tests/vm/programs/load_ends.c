@@ -171,6 +171,54 @@ static pthread_t one_in_gate(long milliseconds)
 	return thread;
 }
 
+static volatile int cleaned;
+
+static void clean(void *unused)
+{
+	cleaned = 1;
+}
+
+/* Unwound from within the gate, by its call frame information. */
+static void *cancelled(void *unused)
+{
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+	pthread_cleanup_push(clean, NULL);
+	slept_until(200);
+	for (;;)
+		pause();
+	pthread_cleanup_pop(0);
+	return unused;
+}
+
+static void cancels(void)
+{
+	struct stays before = stays();
+	pthread_t thread;
+	void *result;
+
+	pthread_create(&thread, NULL, cancelled, NULL);
+	until_begun(before.begun);
+	pthread_cancel(thread);
+	pthread_join(thread, &result);
+	check("cancelled during a gate", result == PTHREAD_CANCELED && cleaned, 1);
+	check("when the gate had ended", stays().ended, before.ended + 1);
+}
+
+/* Shares its parent's memory, not its files. */
+static void borrows(void)
+{
+	long before = count();
+	pid_t child = vfork();
+
+	if (!child) {
+		count();
+		closefrom(3);
+		_exit(count() == before + 2 ? 0 : 1);
+	}
+	check("child of vfork()", status_of(child), 0);
+	check("its gates were counted", count(), before + 3);
+}
+
 static void *short_one(void *unused)
 {
 	count();
@@ -250,6 +298,8 @@ static void exits(void)
 	check("when the gate has", stays().ended, 4);
 	check("the first thread ends", while_in_gate(outlives_main), 9 << 8);
 	check("when the gate has", stays().ended, 5);
+	cancels();
+	borrows();
 	check("the instance goes on", count() > before + 21, 1);
 }
 
