@@ -43,7 +43,7 @@ def build_all(
     kmod = PROGRAMS / "load_kmod.c"
     built = {}
     for name, link in zip(("load", "load_ends"), links, strict=True):
-        how = ["--code", code, "--link", link]
+        how = ["--code", code, "--link", link, "--cflags=-fexceptions"]
         built[name] = build(kbridge, PROGRAMS / f"{name}.c", kmod, folder / name, release, *how)
     library = folder / "load_library.so"
     words = ["--shared", "--kmod", PROGRAMS / "load_library_kmod.c", "-o", library, "--code", code]
@@ -70,7 +70,7 @@ def stands_load(
         "load first": 1,
         "load blocking": 6,
         "load turns": 3,
-        "load_ends signals": 9,
+        "load_ends signals": 11,
         "load_ends killed": 11,
         "load_ends exits": 16,
         "load_ends forks": 71,
