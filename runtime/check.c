@@ -40,16 +40,15 @@ static int compared(const struct kb_image *program, const char *release, const c
 	return 0;
 }
 
-static void check_kernel(const struct kb_image *program)
+/* `build_id`: the running kernel's, "" where it tells none. */
+static void check_kernel(const struct kb_image *program, const char *build_id)
 {
 	const char *name = program->image.name;
 	struct utsname kernel;
-	char build_id[129];
-	int other, unknown;
+	int other, unknown = !*build_id;
 
 	uname(&kernel);
 	other = strcmp(kernel.release, program->release);
-	unknown = kb_running_build_id(build_id, sizeof(build_id));
 	if (!unknown && !other && !strcmp(build_id, program->build_id))
 		return;
 	if (!unknown && compared(program, kernel.release, build_id))
@@ -87,11 +86,14 @@ void kb_register(struct kb_image *program)
 {
 	const __u64 *imports = (const __u64 *)program->image.imports;
 	const char *symbol = (const char *)program->image.import_names;
+	char build_id[129];
 	__u32 k;
 
-	check_kernel(program);
+	if (kb_running_build_id(build_id, sizeof(build_id)))
+		build_id[0] = 0;
+	check_kernel(program, build_id);
 	if (!(program->image.flags & KELEVATE_LINKED))
-		kb_check_library(program);
+		kb_check_library(program, build_id);
 	kb_bind(program);
 	for (k = 0; k < program->image.nimports; k++, symbol += strlen(symbol) + 1)
 		if (!imports[k] && symbol[0] != '?')

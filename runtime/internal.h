@@ -25,7 +25,10 @@ int kb_running_build_id(char *hex, size_t room);
 /* symbol.c: the address that libkernel.so has, or 0 */
 unsigned long kb_kernel_symbol(const char *name);
 
-/* library.c: the libkernel.so that is loaded is the running kernel's, and nobody else's work */
-void kb_check_library(const struct kb_image *program);
+/*
+ * library.c: the libkernel.so that is loaded is the running kernel's, whose build ID this is, and
+ * nobody else's work
+ */
+void kb_check_library(const struct kb_image *program, const char *build_id);
 
 #endif

@@ -89,11 +89,10 @@ static const char *build_id_of(const struct library *lib)
 	return length < lib->size ? release + length : "";
 }
 
-void kb_check_library(const struct kb_image *program)
+void kb_check_library(const struct kb_image *program, const char *build_id)
 {
 	void *handle = dlopen("libkernel.so", RTLD_LAZY | RTLD_NOLOAD);
 	struct library lib = { 0 };
-	char running[129];
 
 	if (!handle)
 		return; /* a linker script's program has none */
@@ -104,7 +103,7 @@ void kb_check_library(const struct kb_image *program)
 			"others could have written the libkernel.so that it loaded: ",
 			lib.map->l_name, "keep it in a folder that only root can write");
 	dl_iterate_phdr(find_note, &lib);
-	if (kb_running_build_id(running, sizeof(running)) || strcmp(build_id_of(&lib), running))
+	if (strcmp(build_id_of(&lib), build_id))
 		kb_fail(program->image.name,
 			"libkernel.so is not the running kernel's: ", lib.map->l_name, AGAIN);
 	dlclose(handle);
