@@ -16,12 +16,12 @@ import argparse
 import functools
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+
+import entry
 
 from kbridge import options, paths
 from kbridge.errors import KbridgeError, UsageError
@@ -145,21 +145,5 @@ def _run(argv: Sequence[str]) -> None:
         paths.write_atomically(wanted.markdown, report.markdown(surveys, command))
 
 
-def _on_terminate(_number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + signal.SIGTERM)  # which also removes the temporary folder
-
-
-def main() -> int:
-    signal.signal(signal.SIGTERM, _on_terminate)
-    try:
-        _run(sys.argv[1:])
-    except KbridgeError as problem:
-        print(f"corpus.py: {problem.message}", file=sys.stderr)
-        if problem.hint:
-            print(f"corpus.py: {problem.hint}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry.main(_run))

@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
+import entry
 from libkernel_parts import growth, guest, report, start, subjects, tools, writing
 from libkernel_parts.commands import Spawner, say
 
@@ -106,21 +105,5 @@ def _run(argv: Sequence[str]) -> None:
     print(report.text(results), end="")
 
 
-def _on_terminate(_number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + signal.SIGTERM)  # which also removes the temporary folder
-
-
-def main() -> int:
-    signal.signal(signal.SIGTERM, _on_terminate)
-    try:
-        _run(sys.argv[1:])
-    except KbridgeError as problem:
-        print(f"libkernel.py: {problem.message}", file=sys.stderr)
-        if problem.hint:
-            print(f"libkernel.py: {problem.hint}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry.main(_run))
