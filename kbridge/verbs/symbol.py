@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from kbridge import btf, imports
 from kbridge.btf import Btf
-from kbridge.errors import KbridgeError
+from kbridge.errors import KbridgeError, UsageError
 from kbridge.inspect import kernel as kernels
 from kbridge.kernels import image as kernel_image
 from kbridge.kernels.headers import Export
@@ -172,6 +172,8 @@ def _of_image(
 def find(name: str, kernel: str | None = None, kdir: str | None = None) -> Found:
     """Everything about the name.  Raises UnknownSymbol with near ones where there is none, and
     KbridgeError where there is no such kernel."""
+    if not name:
+        raise UsageError("an empty name", hint="name a symbol: kbridge symbol vfs_read")
     symbols.check(name)  # before an image is fetched
     image, folder = symbols.image_of(kernel, kdir)
     return _of_image(image, folder, name, symbol_image.cached(image.vmlinuz))

@@ -151,6 +151,12 @@ def test_near_names_are_also_those_of_modules() -> None:
             symbol.find(wrong)
 
 
+def test_an_empty_name_cannot_be_left_out_as_a_pattern_can() -> None:
+    with pytest.raises(UsageError, match="an empty name") as caught:
+        symbol.find("")
+    assert caught.value.hint == "name a symbol: kbridge symbol vfs_read"
+
+
 def test_json_is_one_object_with_stable_keys() -> None:
     shown = json.loads(symbol.symbol(symbol.SymbolRequest("vfs_read", json=True)))
     assert list(shown) == [
