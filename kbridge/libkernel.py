@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import crosscheck, elfwrite, log, paths, readback
+from kbridge import crosscheck, elf, elfwrite, log, paths, readback
 from kbridge.elfwrite import Exports
 from kbridge.errors import KbridgeError
 from kbridge.symbols.table import Columns, SymbolTable
@@ -25,9 +25,6 @@ from kbridge.symbols.tables import KERNEL_BASE
 
 SONAME = "libkernel.so"
 VERSION = "LINUX_KERNEL"
-NOTE_NAME = "kbridge"
-KB_NOTE_KERNEL = 1
-KB_NOTE_SYMBOLS = 5
 
 # Where x86-64 kernels are linked: KERNEL_BASE + CONFIG_PHYSICAL_START, whose default nobody changes
 # without need (arch/x86/Kconfig).  Only symbols of text form are measured by it, for their note.
@@ -69,14 +66,14 @@ class Origin:
 def kernel_note(release: str, build_id: str) -> bytes:
     """The note that says for which kernel a file is: two strings."""
     content = f"{release}\0{build_id}\0".encode("ascii")
-    return elfwrite.note(NOTE_NAME, KB_NOTE_KERNEL, content)
+    return elfwrite.note(elf.NOTE_NAME, elf.NOTE_KERNEL, content)
 
 
 def _symbols_note(origin: Origin) -> bytes:
     """The note of the symbols' source: the slide in 8 bytes (all ones: unknown), a string."""
     slide = _ADDRESSES - 1 if origin.slide is None else origin.slide
     content = struct.pack("<Q", slide) + origin.source.encode("ascii", "replace") + b"\0"
-    return elfwrite.note(NOTE_NAME, KB_NOTE_SYMBOLS, content)
+    return elfwrite.note(elf.NOTE_NAME, elf.NOTE_SYMBOLS, content)
 
 
 def slide_of_text(columns: Columns) -> int | None:

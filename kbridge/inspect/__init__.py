@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kbridge import elf as reader
 from kbridge import lines, prototypes
 from kbridge.errors import KbridgeError
 from kbridge.inspect import (
@@ -169,21 +170,21 @@ def _release(text: str) -> str:
 
 def _read(elf: Any, path: Path) -> _Subject:
     words = program.notes(elf)
-    release, build_id = [*words.get(program.NOTE_KERNEL, []), "", ""][:2]
-    modules = sorted(words.get(program.NOTE_MODULES, []))
+    release, build_id = [*words.get(reader.NOTE_KERNEL, []), "", ""][:2]
+    modules = sorted(words.get(reader.NOTE_MODULES, []))
     bound = Bound(_release(release), build_id, modules=modules, symbols=program.symbols_of(elf))
     if program.has_image(elf) and elf["e_type"] == "ET_REL":
         raise KbridgeError(
             "the image of a kmod, not linked yet",
             hint="inspect the program that it is linked into",
         )
-    if program.NOTE_PLACES in words and not program.has_image(elf):
+    if reader.NOTE_PLACES in words and not program.has_image(elf):
         raise KbridgeError(
             "its section headers were taken away, and with them the place of its kernel image",
             hint="inspect it before that is done; strip leaves them",
         )
     if program.has_image(elf):
-        return _linked(elf, bound, words.get(program.NOTE_PLACES, []))
+        return _linked(elf, bound, words.get(reader.NOTE_PLACES, []))
     if elf["e_type"] == "ET_REL":
         return _relocatable(elf, path.name)
     if not plain.is_kernel(elf):

@@ -37,16 +37,6 @@ _ABI = 5
 _LINKED = 2  # of the flags
 _BODY = struct.Struct(f"<{len(_POINTERS)}Q{len(_NUMBERS)}I")
 _SECTIONS = {"image": ".kbridge", "program": ".kbridge.program"}
-# notes of the name kbridge
-NOTE_KERNEL, NOTE_MODULES, NOTE_PLACES, NOTE_SYMBOLS, NOTE_INTERFACE = 1, 2, 3, 5, 6
-# what pyelftools makes of their numbers
-_NOTE_TYPES = {
-    "NT_GNU_ABI_TAG": 1, "NT_VERSION": 1, "NT_PRSTATUS": 1,
-    "NT_GNU_HWCAP": 2, "NT_ARCH": 2, "NT_FPREGSET": 2,
-    "NT_GNU_BUILD_ID": 3, "NT_PRPSINFO": 3,
-    "NT_GNU_PROPERTY_TYPE_0": 5,
-    "NT_AUXV": 6,
-}  # fmt: skip
 
 
 @dataclass
@@ -78,11 +68,7 @@ def _contents(elf: Any) -> Iterator[tuple[int, bytes]]:
     holders = [one for one in elf.iter_sections() if one["sh_type"] == "SHT_NOTE"]
     if not elf.num_sections():
         holders = [one for one in elf.iter_segments() if one["p_type"] == "PT_NOTE"]
-    for holder in holders:
-        for note in holder.iter_notes():
-            kind = _NOTE_TYPES.get(note["n_type"], note["n_type"])
-            if note["n_name"] == "kbridge" and isinstance(kind, int):
-                yield kind, bytes(note["n_descdata"])
+    yield from reader.own_notes(holders)
 
 
 def notes(elf: Any) -> dict[int, list[str]]:
@@ -100,7 +86,7 @@ def symbols_of(elf: Any) -> str:
     Source: libkernel.py; its note has the slide in 8 bytes, all ones where nobody knew, and a name.
     """
     for kind, content in _contents(elf):
-        if kind == NOTE_SYMBOLS and len(content) > _WORD.size:
+        if kind == reader.NOTE_SYMBOLS and len(content) > _WORD.size:
             (slide,) = _WORD.unpack_from(content)
             name = content[_WORD.size :].rstrip(b"\0").decode("ascii", "replace")
             known = f"{slide:#x}" if slide != _UNKNOWN else "unknown"
@@ -110,7 +96,7 @@ def symbols_of(elf: Any) -> str:
 
 def interface(elf: Any) -> abi.Interface | None:
     """What the program says that it uses of the kernel's interface.  Raises KbridgeError."""
-    records = [content for kind, content in _contents(elf) if kind == NOTE_INTERFACE]
+    records = [content for kind, content in _contents(elf) if kind == reader.NOTE_INTERFACE]
     return abi.decode(records[0]) if records else None
 
 

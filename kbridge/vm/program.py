@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kbridge import elf as reader
 from kbridge import libkernel, paths, proc
 from kbridge.errors import KbridgeError
 
@@ -25,11 +26,6 @@ NOT_FOUND = 127
 
 OURS = frozenset({"libkbridge.so", "libkernel.so"})  # made for each boot, in a folder of their own
 
-_NOTE_NAME = "kbridge"
-# and what pyelftools makes of their numbers
-_NOTE_KERNEL = (1, "NT_GNU_ABI_TAG", "NT_VERSION")
-_NOTE_MODULES = (2, "NT_GNU_HWCAP", "NT_ARCH")
-_NOTE_INTERFACE = (6, "NT_AUXV")
 # "	libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)", glibc's and musl's alike
 _LISTED = re.compile(r"^\s*(\S+)(?: => (.+?))?(?: \(0x[0-9a-f]+\))?$", re.MULTILINE)
 _NOT_FOUND = re.compile(
@@ -138,20 +134,16 @@ def _segments(elf: Any, kind: str) -> Iterator[Any]:
     return (segment for segment in elf.iter_segments() if segment["p_type"] == kind)
 
 
-def _contents(elf: Any, path: Path, kind: tuple[object, ...]) -> list[bytes]:
+def _contents(elf: Any, path: Path, kind: int) -> list[bytes]:
     """Every note of ours of that kind."""
     try:
-        notes = [note for segment in _segments(elf, "PT_NOTE") for note in segment.iter_notes()]
+        notes = list(reader.own_notes(_segments(elf, "PT_NOTE")))
     except Exception as problem:  # as in _elf
         raise _unusable(f"{path}: damaged ELF notes ({problem})", "build it again") from problem
-    return [
-        bytes(note["n_descdata"])
-        for note in notes
-        if note["n_name"] == _NOTE_NAME and note["n_type"] in kind
-    ]
+    return [content for number, content in notes if number == kind]
 
 
-def _notes(elf: Any, path: Path, kind: tuple[object, ...]) -> list[list[str]]:
+def _notes(elf: Any, path: Path, kind: int) -> list[list[str]]:
     """The strings of every note of ours of that kind."""
     return [
         [word.decode("ascii", "replace") for word in content.split(b"\0")[:-1]]
@@ -160,9 +152,9 @@ def _notes(elf: Any, path: Path, kind: tuple[object, ...]) -> list[list[str]]:
 
 
 def _note(elf: Any, path: Path) -> KernelNote | None:
-    for words in _notes(elf, path, _NOTE_KERNEL):
+    for words in _notes(elf, path, reader.NOTE_KERNEL):
         if len(words) == 2:
-            recorded = _contents(elf, path, _NOTE_INTERFACE)
+            recorded = _contents(elf, path, reader.NOTE_INTERFACE)
             return KernelNote(words[0], words[1], path, recorded[0] if recorded else b"")
     return None
 
@@ -171,7 +163,7 @@ def _modules(path: Path) -> list[str]:
     """The kernel modules whose symbols a program or library uses."""
     try:
         elf = _elf(path.read_bytes(), path)
-        return [name for words in _notes(elf, path, _NOTE_MODULES) for name in words]
+        return [name for words in _notes(elf, path, reader.NOTE_MODULES) for name in words]
     except (OSError, KbridgeError):
         return []
 
