@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <internal.h> /* of libkbridge: its reader of notes */
 #include "guest.h"
 
 #define KERNEL_BASE 0xffffffff80000000ul /* __START_KERNEL_map in asm/page_64_types.h */
@@ -81,55 +82,11 @@ static uint64_t address_in(const struct library *lib, const char *name)
 	return 0;
 }
 
-static size_t align4(size_t size)
-{
-	return (size + 3) & ~(size_t)3;
-}
-
-/* The content of the first ELF note of that name and type, or NULL. */
-static const char *find_note(const char *notes, size_t size, const char *name, uint32_t type,
-			     size_t *content_size)
-{
-	Elf64_Nhdr note;
-	size_t at = 0, name_at, content;
-
-	while (at + sizeof(note) <= size) {
-		memcpy(&note, notes + at, sizeof(note));
-		name_at = at + sizeof(note);
-		content = name_at + align4(note.n_namesz);
-		if (content + note.n_descsz > size)
-			return NULL;
-		if (note.n_type == type && note.n_namesz == strlen(name) + 1 &&
-		    !memcmp(notes + name_at, name, note.n_namesz)) {
-			*content_size = note.n_descsz;
-			return notes + content;
-		}
-		at = content + align4(note.n_descsz);
-	}
-	return NULL;
-}
-
-static int running_build_id(char *hex, size_t room)
-{
-	size_t size, length, k;
-	char *notes = read_file("/sys/kernel/notes", 65536, &size);
-	const char *id = notes ? find_note(notes, size, "GNU", NT_GNU_BUILD_ID, &length) : NULL;
-
-	if (!id || 2 * length >= room) {
-		free(notes);
-		return -1;
-	}
-	for (k = 0; k < length; k++)
-		sprintf(hex + 2 * k, "%02x", (unsigned char)id[k]);
-	free(notes);
-	return 0;
-}
-
-static const char *library_note(const struct library *lib, uint32_t type, size_t *size)
+static const unsigned char *library_note(const struct library *lib, uint32_t type, size_t *size)
 {
 	const Elf64_Ehdr *head = (const Elf64_Ehdr *)lib->data;
 	const Elf64_Phdr *segment;
-	const char *note = NULL;
+	const unsigned char *note = NULL;
 	size_t k;
 
 	if (head->e_phentsize != sizeof(*segment) || head->e_phoff > lib->size ||
@@ -139,8 +96,8 @@ static const char *library_note(const struct library *lib, uint32_t type, size_t
 		segment = (const Elf64_Phdr *)(lib->data + head->e_phoff) + k;
 		if (segment->p_type == PT_NOTE && segment->p_offset <= lib->size &&
 		    segment->p_filesz <= lib->size - segment->p_offset)
-			note = find_note(lib->data + segment->p_offset, segment->p_filesz,
-					 "kbridge", type, size);
+			note = kb_note((unsigned char *)lib->data + segment->p_offset,
+				       segment->p_filesz, "kbridge", type, size);
 	}
 	return note;
 }
@@ -149,7 +106,7 @@ static const char *library_note(const struct library *lib, uint32_t type, size_t
 static const char *library_build_id(const struct library *lib)
 {
 	size_t size;
-	const char *note = library_note(lib, NOTE_KERNEL, &size), *end;
+	const char *note = (const char *)library_note(lib, NOTE_KERNEL, &size), *end;
 
 	if (!note || !size || note[size - 1])
 		return NULL;
@@ -164,7 +121,7 @@ static int check_build_id(const struct library *lib)
 
 	if (!wanted)
 		return bad("no kbridge note in it");
-	if (running_build_id(running, sizeof(running)))
+	if (kb_running_build_id(running, sizeof(running)))
 		return bad("the running kernel tells no build ID");
 	if (strcmp(running, wanted)) {
 		warn("libkernel.so is for build ID %s, the running kernel has %s", wanted, running);
@@ -219,12 +176,12 @@ static int find_slide(const struct library *lib, uint64_t *slide)
 static int apply_slide(struct library *lib, uint64_t slide)
 {
 	size_t k, size;
-	const char *note = library_note(lib, NOTE_SYMBOLS, &size);
+	const unsigned char *note = library_note(lib, NOTE_SYMBOLS, &size);
 	Elf64_Sym *symbol;
 
 	if (!note || size < sizeof(slide))
 		return bad("it does not say its slide");
-	memcpy((char *)note, &slide, sizeof(slide));
+	memcpy((void *)note, &slide, sizeof(slide));
 	for (k = 1; k < lib->count; k++) {
 		symbol = &lib->symbols[k];
 		if (symbol->st_value < KERNEL_BASE)

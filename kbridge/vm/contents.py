@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import log, paths, proc
+from kbridge import log, paths, proc, runtime
 from kbridge.errors import KbridgeError
 from kbridge.kernels.image import KernelImage
 from kbridge.vm import initramfs, modules
@@ -46,13 +46,17 @@ class GuestFiles:
 
 def init_program() -> Path:
     """The guest's first process, compiled once for its sources."""
-    sources = sorted(paths.source("guest").glob("*.[ch]"))
-    output = paths.cache("guest") / f"init-{paths.fingerprint(sources, *_INIT_FLAGS)}"
+    shared = paths.source("runtime")
+    sources = sorted([*paths.source("guest").glob("*.[ch]"), shared / "notes.c"])
+    includes = [f"-I{folder}" for folder in runtime.include_folders()]
+    used = [*sources, *shared.glob("*.h")]
+    output = paths.cache("guest") / f"init-{paths.fingerprint(used, *_INIT_FLAGS)}"
     if not output.is_file():
         with paths.scratch() as folder:
             made = folder / "init"
+            compiled = [source for source in sources if source.suffix == ".c"]
             proc.run(
-                ["gcc", *_INIT_FLAGS, "-o", made, *(s for s in sources if s.suffix == ".c")],
+                ["gcc", *_INIT_FLAGS, *includes, "-o", made, *compiled],
                 what="building the guest's init",
                 hint="a static libc is needed: apt-get install libc6-dev",
             )
