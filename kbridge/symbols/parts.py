@@ -19,9 +19,9 @@ from kbridge import btf, log, paths
 from kbridge.btf import Btf
 from kbridge.errors import KbridgeError
 from kbridge.symbols import image
+from kbridge.symbols.table import LONGEST_NAME
 
 _MAGIC = b"kbridge parts 2\n"  # to be raised with every change of the form
-_LONGEST = 512  # bytes of a name, KSYM_NAME_LEN
 
 
 class Section(NamedTuple):
@@ -56,7 +56,7 @@ class Parts:
 
 def _name_at(content: bytes, start: int, address: int) -> str:
     at = address - start
-    end = content.find(b"\0", at, at + _LONGEST) if at >= 0 else -1
+    end = content.find(b"\0", at, at + LONGEST_NAME + 1) if at >= 0 else -1
     return content[at:end].decode("ascii", "replace") if end > 0 else ""
 
 

@@ -15,6 +15,7 @@ from kbridge import btf, imports
 from kbridge.btf import Btf
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.inspect import kernel as kernels
+from kbridge.kernels import headers
 from kbridge.kernels import image as kernel_image
 from kbridge.kernels.headers import Export
 from kbridge.symbols import image as symbol_image
@@ -126,7 +127,7 @@ def _of_image(
     image: kernel_image.KernelImage, kdir: str | None, name: str, table: SymbolTable
 ) -> Found:
     known = kernels.facts(None, kdir, image.release, "").exports if kdir else None
-    exports = {one: its.module for one, its in (known or {}).items() if its.module != "vmlinux"}
+    exports = headers.of_modules(known or {})
     meant, linkable = _meant(name, table, exports)
     held = parts.cached(image.vmlinuz)
     type_of, own = symbols.typed(table), symbols.exported(known)
