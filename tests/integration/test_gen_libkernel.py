@@ -346,6 +346,17 @@ def test_outputs_that_cannot_be(kbridge: Kbridge, release: str, tmp_path: Path) 
     assert (folder / "c.so").read_bytes() == b"\x7fELF old"
 
 
+def test_timings_name_each_stage(kbridge: Kbridge, kallsyms: str, tmp_path: Path) -> None:
+    (tmp_path / "kallsyms").write_text(kallsyms)
+    words = ("--symbols", tmp_path / "kallsyms", "-o", tmp_path / "libkernel.so", "--timings")
+    done = kbridge("gen-libkernel", *words)
+    rows = [line.split(maxsplit=2) for line in done.stderr.splitlines() if " s  " in line]
+    stages = ["read the symbols", "choose", "make", "write", "read back", "in all"]
+    assert [name for _, _, name in rows] == stages
+    seconds = [float(number) for number, _, _ in rows]
+    assert abs(sum(seconds[:-1]) - seconds[-1]) < 0.01
+
+
 def test_a_file_of_another_kernel_than_asked_for(
     kbridge: Kbridge, release: str, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ import pytest
 from kbridge import libkernel, paths, proc
 from kbridge.kernels import image as kernel_image
 from kbridge.kernels.target import KernelTarget
-from kbridge.symbols import image, tables
+from kbridge.symbols import image, source, tables
 from kbridge.symbols.table import Symbol
 from kbridge.symbols.unpack import unpack
 
@@ -59,6 +59,13 @@ def test_a_cached_table_loads_quickly(images: list[Path]) -> None:
         started = time.process_time()
         image.cached(vmlinuz)
         assert time.process_time() - started < 1  # 0.05 to 0.1 s; wide for a loaded machine
+
+
+def test_an_unpacked_kernel(kernels: list[KernelTarget], tmp_path: Path) -> None:
+    """A vmlinux, as a file that somebody names."""
+    stock, vmlinux = kernel_image.find(kernels[-1].release).vmlinuz, tmp_path / "anything"
+    vmlinux.write_bytes(unpack(stock.read_bytes(), "stock"))
+    assert source.read(vmlinux) == replace(image.cached(stock), origin=str(vmlinux))
 
 
 def _lzop(data: bytes, folder: Path) -> bytes:
