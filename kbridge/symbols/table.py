@@ -282,9 +282,10 @@ class SymbolTable:
         letters, pairs = set(name), _pairs(name)
         enough = (3 * len(letters) + 3) // 4
         shortest, longest = len(name) * 2 // 3, len(name) * 3 // 2 + 1
+        aliases = [alias for alias, meant in LINKER_ALIASES.items() if meant in self._index]
         similar = (
             other
-            for other in self._index
+            for other in itertools.chain(self._index, aliases)
             if shortest <= len(other) <= longest and len(letters.intersection(other)) >= enough
         )
 

@@ -100,6 +100,11 @@ def test_resolvable_is_what_resolve_accepts(rows: list[Symbol]) -> None:
             assert name not in accepted
 
 
+def test_an_alias_of_the_linker_is_near() -> None:
+    assert table((0x35000, "A", "pcpu_hot")).near("const_pcpu_hut")[0] == "const_pcpu_hot"
+    assert table((0x35000, "A", "current_task")).near("const_pcpu_hut") == []
+
+
 def test_near_is_fast_in_a_whole_kernel() -> None:
     words = ("get", "set", "task", "page", "irq", "alloc", "free", "queue", "device", "sched")
     source = random.Random(1)
