@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kbridge import __version__, log, options, proc
+from kbridge import __version__, interrupts, log, options, proc
 from kbridge.errors import EXIT_FAILED, KbridgeError, UsageError
 
 EXIT_RUN_FAILED = 125  # of `kbridge run`: its own failure, since lower ones are the program's
@@ -294,14 +294,6 @@ def _status(problem: KbridgeError, running: bool) -> int:
     )
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived: unwind, so that temporary files go, as for Ctrl-C."""
-
-
-def _on_terminate(_number: int, _frame: object) -> NoReturn:
-    raise _Terminated
-
-
 def _os_hint(problem: OSError) -> str | None:
     full = (errno.ENOSPC, errno.EDQUOT)
     return "make room there, or choose another place" if problem.errno in full else None
@@ -318,10 +310,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status.  Nothing that the library raises gets past this."""
     words = list(sys.argv[1:] if argv is None else argv)
     running = bool(words) and words[0] == "run"
-    signal.signal(signal.SIGTERM, _on_terminate)
     proc.open_standard_streams()
     try:
-        status = _dispatch(words)
+        with interrupts.unwinding(signal.SIGINT, signal.SIGTERM):
+            status = _dispatch(words)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
@@ -330,8 +322,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _status(problem, running)
     except KeyboardInterrupt:
         return _end_by(signal.SIGINT)
-    except _Terminated:
-        return _end_by(signal.SIGTERM)
+    except interrupts.Interrupted as problem:
+        return _end_by(problem.number)
     except BrokenPipeError:
         # whoever read our output has gone: nothing more to say to them
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

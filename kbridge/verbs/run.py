@@ -15,13 +15,11 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from kbridge import abi, kelevate, libkernel, log, paths, proc, runtime
+from kbridge import abi, interrupts, kelevate, libkernel, log, paths, proc, runtime
 from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
@@ -64,35 +62,6 @@ class RunRequest:
     other_build: bool = False
     verbose: bool = False
     dry_run: bool = False
-
-
-class _Terminated(BaseException):
-    """A signal asked us to end: unwinds everything, so that nothing is left behind."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP unwind the stack, once; ignored ones stay ignored."""
-
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
-        for one in taken:  # a second one must not interrupt the clearing up
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated(number)
-
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {one: signal.getsignal(one) for one in wanted}
-    taken = [one for one in wanted if before[one] != signal.SIG_IGN]
-    for one in taken:
-        signal.signal(one, end)
-    try:
-        yield
-    finally:
-        for one in taken:
-            signal.signal(one, before[one])
 
 
 # Which kernel
@@ -402,9 +371,11 @@ def run(request: RunRequest) -> int:
     proc.open_standard_streams()
     sys.stdout.flush()  # what the caller has printed comes before PROG's output
     try:
-        with _ended_by_signals():
+        with interrupts.unwinding(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             return _run(request)
-    except _Terminated as problem:
+    except interrupts.Interrupted as problem:
+        if problem.number == signal.SIGINT:
+            raise KeyboardInterrupt from None
         return 128 + problem.number
     except KbridgeError as problem:
         if problem.status < GUEST_PANIC:

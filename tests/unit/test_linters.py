@@ -57,7 +57,7 @@ LAYERS = {
         "readback",
         "symbols",
     ),
-    "base": ("__init__", "arrays", "errors", "log", "options", "paths", "proc"),
+    "base": ("__init__", "arrays", "errors", "interrupts", "log", "options", "paths", "proc"),
 }
 
 # Imports that cost so much that only the verbs which use them may have them.
