@@ -14,7 +14,7 @@ from kbridge.kernels.target import KernelTarget
 def module(target: KernelTarget) -> Path:
     """kelevate.ko for the kernel, from the cache, else (2 to 4 s) built by its Kbuild."""
     source = paths.source("kernel", "kelevate")
-    files = [file for file in source.iterdir() if file.suffix in (".c", ".h", "")]
+    files = [file for file in source.iterdir() if file.suffix in (".c", ".h", ".S", "")]
     key = paths.fingerprint(files, target.release, kbuild.flags(target).fingerprint)
     output = paths.cache("kelevate", f"{target.release}-{key}") / "kelevate.ko"
     if not output.is_file():

@@ -19,7 +19,6 @@
 #include <unistd.h>
 #include "internal.h"
 
-#define DEVICE "/dev/kelevate"
 #define HIGH_FD 900 /* out of the way of programs that count on low numbers */
 
 /* Who holds a lock: after fork() the child must not wait for a thread that it does not have. */
@@ -51,24 +50,32 @@ static void unlock(struct kb_image *program, const sigset_t *before)
 	pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+int kb_open_device(void)
+{
+	int low = open(KB_DEVICE, O_RDWR | O_CLOEXEC), fd;
+
+	if (low < 0)
+		return -1;
+	fd = fcntl(low, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (fd < 0)
+		return low; /* RLIMIT_NOFILE is below: any number does */
+	close(low);
+	return fd;
+}
+
 static void open_device(struct kb_image *program)
 {
-	int low = open(DEVICE, O_RDWR | O_CLOEXEC), fd;
+	int fd = kb_open_device();
 
-	if (low < 0) {
+	if (fd < 0) {
 		const char *hint = "run it with kbridge run, or load the kelevate module";
 
 		if (errno == EPERM || errno == EACCES)
 			hint = "only holders of CAP_SYS_MODULE may elevate: run it as root";
 		else if (errno == EMFILE || errno == ENFILE)
 			hint = "allow more open files: ulimit -n";
-		kb_fail(program->image.name, "cannot open " DEVICE ": ", strerror(errno), hint);
+		kb_fail(program->image.name, "cannot open " KB_DEVICE ": ", strerror(errno), hint);
 	}
-	fd = fcntl(low, F_DUPFD_CLOEXEC, HIGH_FD);
-	if (fd < 0)
-		fd = low; /* RLIMIT_NOFILE is below: any number does */
-	else
-		close(low);
 	__atomic_store_n(&program->fd, fd, __ATOMIC_RELEASE);
 }
 

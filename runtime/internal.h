@@ -8,6 +8,10 @@
 /* error.c: "kbridge: error: NAME: WHATDETAIL", a hint, status 125 */
 _Noreturn void kb_fail(const char *name, const char *what, const char *detail, const char *hint);
 
+/* gate.c: a file of the device, with a high number, or -1 with errno */
+#define KB_DEVICE "/dev/kelevate"
+int kb_open_device(void);
+
 /* params.c: the image's module parameters, from the environment, as insmod takes them */
 void kb_params(const char *image, char *args, size_t room);
 

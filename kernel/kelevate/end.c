@@ -91,8 +91,10 @@ static void end(struct work_struct *work)
 	}
 	if (waiting)
 		complete(waiting);
-	if (ended)
+	if (ended) {
 		module_put(THIS_MODULE); /* endings_stop() waits for the rest of this function */
+		faults_forget();
+	}
 }
 
 static void instance_free(struct kref *users)

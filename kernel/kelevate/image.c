@@ -360,7 +360,7 @@ static int build(struct instance *inst, struct request *req)
 	}
 	pr_info("%s[%d]: %s loaded, %u bytes, %u gates\n", current->comm, current->pid,
 		inst->mod->name, inst->end, inst->ngates);
-	log_elevation(inst);
+	log_elevation(inst->mod->name);
 	start(inst);
 	return 0;
 }
@@ -376,6 +376,7 @@ struct instance *instance_load(const struct kelevate_image __user *image)
 		if (inst) {
 			kref_init(&inst->users);
 			__module_get(THIS_MODULE); /* sysfs has our functions as long as it lives */
+			faults_watch();
 		}
 		err = inst ? build(inst, &req) : -ENOMEM;
 	}

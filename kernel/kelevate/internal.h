@@ -6,6 +6,7 @@
 #include <linux/elf.h>
 #include <linux/kref.h>
 #include <linux/security.h>
+#include <linux/tracepoint-defs.h>
 #include <linux/workqueue.h>
 #include "kelevate.h"
 
@@ -80,6 +81,9 @@ struct kernel_functions {
 	struct kobj_type *module_ktype;
 	bool (*kallsyms_show_value)(const struct cred *cred);
 	unsigned long text; /* address of _text: tells the KASLR slide */
+	/* of user code in ring 0; where one is 0, there is none */
+	unsigned long entry_text, entry_text_end, ret_from_fork, to_ring3;
+	struct tracepoint *sched_process_fork, *local_timer_entry;
 };
 
 /* The head of the kernel's struct mod_tree_root (kernel/module/internal.h). */
@@ -102,8 +106,13 @@ void instance_put(struct instance *inst);
 int endings_start(void);
 void endings_stop(void);
 
+/* fault.c */
+void faults_watch(void);
+void faults_forget(void);
+void faults_stop(void);
+
 /* log.c */
-void log_elevation(const struct instance *inst);
+void log_elevation(const char *what);
 void log_end(void);
 
 /* sysfs.c */

@@ -45,6 +45,70 @@
  */
 #define KELEVATE_ATTACH _IO(0xb8, 0x02)
 
+/*
+ * KELEVATE_ELEVATE (struct kelevate_elevation *): user code of the calling thread runs in ring 0
+ * from when the call returns; with KELEVATE_PROGRAM, from the next exec on.  Children run in ring
+ * 3, and so does what an exec starts, but for KELEVATE_PROGRAM and KELEVATE_INHERIT.
+ * Errors: EPERM, EOPNOTSUPP (not on this machine, or not for this program: the kernel log says
+ * why), EBUSY (elevated in another way), EINVAL, ENOMEM, EFAULT.
+ */
+#define KELEVATE_ELEVATE _IOWR(0xb8, 0x03, struct kelevate_elevation)
+
+/*
+ * The number of no system call: in a thread that was elevated before it elevates again, and is
+ * cheaper than the ioctl.  -ENOSYS: ask by KELEVATE_ELEVATE.
+ */
+#define KELEVATE_AGAIN 0x6b62
+
+#define KELEVATE_PROGRAM (1u << 0) /* a whole program, with its threads */
+#define KELEVATE_INHERIT (1u << 1) /* and the processes that it starts */
+#define KELEVATE_ELEVATION_FLAGS 3u
+
+/* What a kernel that knows no user code in ring 0 needs for it (adapt_*.c). */
+#define KELEVATE_ADAPT_STACK   (1u << 0)
+#define KELEVATE_ADAPT_FAULT   (1u << 1)
+#define KELEVATE_ADAPT_SYSCALL (1u << 2)
+#define KELEVATE_ADAPT_SMEP    (1u << 3)
+#define KELEVATE_ADAPT_SMAP    (1u << 4)
+#define KELEVATE_ADAPT_PTI     (1u << 5)
+#define KELEVATE_ADAPT_IBT     (1u << 6)
+#define KELEVATE_ADAPT_THREADS (1u << 7)
+#define KELEVATE_ADAPTORS      0xffu
+
+struct kelevate_elevation {
+	__u32 flags;	/* KELEVATE_PROGRAM, KELEVATE_INHERIT */
+	__u32 without;	/* adaptors to leave out, to see what they prevent */
+	__u64 lower;	/* out: function that elevated code calls to go on in ring 3, 0 its result */
+};
+
+/*
+ * KELEVATE_INVOKE (struct kelevate_invocation *): call a kernel function on the thread's kernel
+ * stack.  Errors: EPERM, EINVAL (not in the kernel's half), EFAULT.
+ */
+#define KELEVATE_INVOKE _IOWR(0xb8, 0x04, struct kelevate_invocation)
+
+struct kelevate_invocation {
+	__u64 function; /* address */
+	__u64 words[6];
+	__u64 result;	/* out */
+};
+
+/* KELEVATE_COUNT: of the program that was elevated through this file.  Errors: ENODATA, EFAULT. */
+#define KELEVATE_COUNT _IOR(0xb8, 0x05, struct kelevate_counts)
+
+/* Where timer interrupts found its threads. */
+enum kelevate_tick {
+	KELEVATE_TICK_RING0, /* user code in ring 0 */
+	KELEVATE_TICK_RING3, /* user code in ring 3 */
+	KELEVATE_TICK_KERNEL,
+	KELEVATE_TICKS,
+};
+
+struct kelevate_counts {
+	__u64 ticks[KELEVATE_TICKS];
+	__u64 threads; /* that were elevated */
+};
+
 /* Stack words that a gate can carry beside the six in registers. */
 #define KELEVATE_MAX_STACK_WORDS 256
 #define KELEVATE_MAX_IMAGE (64u << 20) /* bytes */

@@ -93,9 +93,8 @@ static void remember(void)
 		forget(old);
 }
 
-static bool tell_audit(const struct instance *inst)
+static bool tell_audit(const char *name)
 {
-	const char *name = inst->mod->name;
 	struct audit_buffer *buffer;
 
 	if (!READ_ONCE(audit) || !audit_enabled)
@@ -113,24 +112,25 @@ static bool tell_audit(const struct instance *inst)
 	return true;
 }
 
-static void tell(const struct instance *inst)
+static void tell(const char *what)
 {
 	char comm[TASK_COMM_LEN];
 
 	get_task_comm(comm, current->group_leader);
 	/* escaped, as a program chooses its name: one line stays one */
 	pr_notice("%*pE[%d] elevates: uid %u, %s\n", (int)strlen(comm), comm, task_tgid_nr(current),
-		  from_kuid(&init_user_ns, current_uid()), inst->mod->name);
+		  from_kuid(&init_user_ns, current_uid()), what);
 }
 
-void log_elevation(const struct instance *inst)
+/* `what`: the image, or what else is entered */
+void log_elevation(const char *what)
 {
 	if (is_told())
 		return;
 	mutex_lock(&writing);
 	if (!is_told()) { /* by another thread of it, meanwhile */
-		if (!tell_audit(inst))
-			tell(inst);
+		if (!tell_audit(what))
+			tell(what);
 		remember();
 	}
 	mutex_unlock(&writing);

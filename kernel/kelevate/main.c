@@ -20,14 +20,17 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
+#include "elevation.h"
+#include "entry.h"
 #include "internal.h"
 
 /* What an open file holds. */
 struct slot {
 	struct mutex lock; /* one load at a time */
 	struct instance *instance;
-	struct pid *first; /* process that made its first gate, held: it is in the log */
-	u64 exec;	   /* which program of that process */
+	struct elevation *program; /* that was elevated through this file */
+	struct pid *first;	   /* process that made its first gate, held: it is in the log */
+	u64 exec;		   /* which program of that process */
 };
 
 /* ---- who may ---- */
@@ -154,13 +157,14 @@ static int run_gate(const struct instance *inst, const struct kelevate_gate *gat
 	return 0;
 }
 
-static void log_gate(struct slot *slot, const struct instance *inst)
+/* The first time in a process: a line in the log. */
+static void log_use(struct slot *slot, const char *what)
 {
 	struct pid *pid = task_tgid(current), *first = smp_load_acquire(&slot->first);
 
 	if (likely(first == pid && slot->exec == current->self_exec_id))
 		return;
-	log_elevation(inst);
+	log_elevation(what);
 	if (first)
 		return;
 	mutex_lock(&slot->lock);
@@ -186,7 +190,7 @@ static long call(struct slot *slot, unsigned long arg)
 	err = may_call();
 	if (unlikely(err))
 		return err;
-	log_gate(slot, inst);
+	log_use(slot, inst->mod->name);
 	err = run_gate(inst, &inst->gates[index], r, &result);
 	if (unlikely(err))
 		return err;
@@ -282,6 +286,48 @@ static long attach(struct slot *slot, unsigned long address)
 	return err;
 }
 
+/* ---- user code in ring 0, and kernel functions by address ---- */
+
+static long elevate_caller(struct slot *slot, struct kelevate_elevation __user *arg)
+{
+	long err = may_elevate() ?: may_load();
+
+	if (err)
+		return err;
+	log_use(slot, "user code in ring 0");
+	return elevate(&slot->program, arg);
+}
+
+static long invoke(struct slot *slot, struct kelevate_invocation __user *user)
+{
+	struct kelevate_invocation i;
+	long err = may_call();
+
+	if (err)
+		return err;
+	if (copy_from_user(&i, user, sizeof(i)))
+		return -EFAULT;
+	if (i.function < TASK_SIZE_MAX)
+		return -EINVAL;
+	log_use(slot, "kernel functions by address");
+	i.result = kelevate_invoke(i.function, i.words);
+	return put_user(i.result, &user->result);
+}
+
+static long count(const struct slot *slot, struct kelevate_counts __user *user)
+{
+	const struct elevation *e = READ_ONCE(slot->program);
+	struct kelevate_counts counts = {};
+	int i;
+
+	if (!e)
+		return -ENODATA;
+	for (i = 0; i < KELEVATE_TICKS; i++)
+		counts.ticks[i] = atomic64_read(&e->ticks[i]);
+	counts.threads = atomic64_read(&e->threads);
+	return copy_to_user(user, &counts, sizeof(counts)) ? -EFAULT : 0;
+}
+
 static long kelevate_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct slot *slot = file->private_data;
@@ -293,6 +339,12 @@ static long kelevate_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 		return load(slot, (const void __user *)arg);
 	case KELEVATE_ATTACH:
 		return attach(slot, arg);
+	case KELEVATE_ELEVATE:
+		return elevate_caller(slot, (void __user *)arg);
+	case KELEVATE_INVOKE:
+		return invoke(slot, (void __user *)arg);
+	case KELEVATE_COUNT:
+		return count(slot, (void __user *)arg);
 	}
 	return -ENOTTY;
 }
@@ -360,6 +412,7 @@ static int kelevate_release(struct inode *inode, struct file *file)
 
 	if (slot->instance)
 		instance_put(slot->instance);
+	put_elevation(slot->program);
 	put_pid(slot->first);
 	kfree(slot);
 	return 0;
@@ -395,7 +448,9 @@ static int __init kelevate_init(void)
 static void __exit kelevate_exit(void)
 {
 	misc_deregister(&device);
+	elevation_exit();
 	endings_stop();
+	faults_stop();
 	log_end();
 }
 

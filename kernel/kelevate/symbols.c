@@ -48,6 +48,21 @@ unsigned long find_symbol_of_module(const char *module, int length, const char *
 	return lookup(name);
 }
 
+/* Where one is missing, gates work and elevate() says that it does not. */
+static void find_ways_to_ring_3(void)
+{
+	kernel.entry_text = lookup("__entry_text_start");
+	kernel.entry_text_end = lookup("__entry_text_end");
+	kernel.to_ring3 = lookup("swapgs_restore_regs_and_return_to_usermode");
+	/*
+	 * ret_from_fork() is the asm code's before Linux commit 3aec4ecb3d1f ("x86: Rewrite
+	 * ret_from_fork() in C", v6.5), and C that the asm code calls since
+	 */
+	kernel.ret_from_fork = lookup("ret_from_fork_asm") ?: lookup("ret_from_fork");
+	kernel.sched_process_fork = (void *)lookup("__tracepoint_sched_process_fork");
+	kernel.local_timer_entry = (void *)lookup("__tracepoint_local_timer_entry");
+}
+
 #define NEED(field) (!(kernel.field = need(#field)))
 
 int find_kernel_functions(void)
@@ -100,6 +115,7 @@ int find_kernel_functions(void)
 			return -ENOENT;
 	}
 
+	find_ways_to_ring_3();
 	kernel.text = (unsigned long)need("_text");
 	return kernel.text ? 0 : -ENOENT;
 }
