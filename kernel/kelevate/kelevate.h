@@ -65,20 +65,20 @@
 #define KELEVATE_ELEVATION_FLAGS 3u
 
 /* What a kernel that knows no user code in ring 0 needs for it (adapt_*.c). */
-#define KELEVATE_ADAPT_STACK   (1u << 0)
-#define KELEVATE_ADAPT_FAULT   (1u << 1)
+#define KELEVATE_ADAPT_STACK (1u << 0)
+#define KELEVATE_ADAPT_FAULT (1u << 1)
 #define KELEVATE_ADAPT_SYSCALL (1u << 2)
-#define KELEVATE_ADAPT_SMEP    (1u << 3)
-#define KELEVATE_ADAPT_SMAP    (1u << 4)
-#define KELEVATE_ADAPT_PTI     (1u << 5)
-#define KELEVATE_ADAPT_IBT     (1u << 6)
+#define KELEVATE_ADAPT_SMEP (1u << 3)
+#define KELEVATE_ADAPT_SMAP (1u << 4)
+#define KELEVATE_ADAPT_PTI (1u << 5)
+#define KELEVATE_ADAPT_IBT (1u << 6)
 #define KELEVATE_ADAPT_THREADS (1u << 7)
-#define KELEVATE_ADAPTORS      0xffu
+#define KELEVATE_ADAPTORS 0xffu
 
 struct kelevate_elevation {
-	__u32 flags;	/* KELEVATE_PROGRAM, KELEVATE_INHERIT */
-	__u32 without;	/* adaptors to leave out, to see what they prevent */
-	__u64 lower;	/* out: function that elevated code calls to go on in ring 3, 0 its result */
+	__u32 flags;   /* KELEVATE_PROGRAM, KELEVATE_INHERIT */
+	__u32 without; /* adaptors to leave out, to see what they prevent */
+	__u64 lower;   /* out: function for elevated code to call: 0, in ring 3 */
 };
 
 /*
@@ -90,7 +90,7 @@ struct kelevate_elevation {
 struct kelevate_invocation {
 	__u64 function; /* address */
 	__u64 words[6];
-	__u64 result;	/* out */
+	__u64 result; /* out */
 };
 
 /* KELEVATE_COUNT: of the program that was elevated through this file.  Errors: ENODATA, EFAULT. */
