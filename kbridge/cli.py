@@ -194,6 +194,13 @@ def _kelevate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _pkg_config_path(_: argparse.Namespace) -> int:
+    from kbridge import pkg_config
+
+    print(pkg_config.folder())
+    return 0
+
+
 def _write(text: str) -> None:
     """In pieces: with PYTHONUNBUFFERED, Python says nothing of a write that a reader cut short."""
     for start in range(0, len(text), _PIECE):
@@ -242,6 +249,7 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "gen-libkernel": _gen_libkernel,
     "kelevate": _kelevate,
+    "pkg-config-path": _pkg_config_path,
     "inspect": _inspect,
     "kernels": _kernels,
     "symbols": _symbols,

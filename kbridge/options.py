@@ -73,6 +73,11 @@ VERBS = (
         'insmod "$(kbridge kelevate)"',
     ),
     Verb(
+        "pkg-config-path",
+        "print the folder with libkbridge.pc, for build tools of every language",
+        'PKG_CONFIG_PATH="$(kbridge pkg-config-path)" pkg-config --libs libkbridge',
+    ),
+    Verb(
         "inspect",
         "say what a program, object or module needs of the kernel, and does to it",
         "kbridge inspect build/myapp",

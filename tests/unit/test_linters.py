@@ -40,6 +40,7 @@ LAYERS = {
         "link",
         "needed",
         "pack",
+        "pkg_config",
         "prototypes",
         "residue",
         "runtime",
