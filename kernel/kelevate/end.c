@@ -9,6 +9,7 @@
 #include <linux/completion.h>
 #include <linux/jiffies.h>
 #include <linux/percpu.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
@@ -22,6 +23,12 @@
  * module_exit() may flush work of others.
  */
 static struct workqueue_struct *endings;
+
+/* The last close, until the first try to end. */
+struct waiter {
+	struct completion done;
+	struct task_struct *worker; /* that tries, held */
+};
 
 /* What it registered would call freed memory: the lesser harm is to keep it, as for a module. */
 static bool is_permanent(const struct instance *inst)
@@ -77,9 +84,12 @@ static void free_memory(struct instance *inst)
 static void end(struct work_struct *work)
 {
 	struct instance *inst = container_of(to_delayed_work(work), struct instance, ending);
-	struct completion *waiting = xchg(&inst->waiting, NULL);
-	bool ended = !inst->finished || withdraw_from_kernel(inst);
+	struct waiter *waiting = xchg(&inst->waiting, NULL);
+	bool ended;
 
+	if (waiting)
+		smp_store_release(&waiting->worker, get_task_struct(current));
+	ended = !inst->finished || withdraw_from_kernel(inst);
 	if (ended) {
 		free_memory(inst);
 	} else {
@@ -90,25 +100,38 @@ static void end(struct work_struct *work)
 		inst->retry = min_t(unsigned long, 2 * inst->retry, LAST_RETRY);
 	}
 	if (waiting)
-		complete(waiting);
+		complete(&waiting->done);
 	if (ended) {
 		module_put(THIS_MODULE); /* endings_stop() waits for the rest of this function */
 		faults_forget();
 	}
 }
 
+static bool died(struct waiter *waiting)
+{
+	const struct task_struct *worker = smp_load_acquire(&waiting->worker);
+
+	return worker && READ_ONCE(worker->flags) & PF_EXITING;
+}
+
 static void instance_free(struct kref *users)
 {
 	struct instance *inst = container_of(users, struct instance, users);
-	DECLARE_COMPLETION_ONSTACK(done);
+	struct waiter waiting = {};
 
 	if (inst->finished && is_permanent(inst))
 		return;
-	inst->waiting = &done;
+	init_completion(&waiting.done);
+	inst->waiting = &waiting;
 	inst->retry = FIRST_RETRY;
 	INIT_DELAYED_WORK(&inst->ending, end);
 	queue_delayed_work(endings, &inst->ending, 0);
-	wait_for_completion(&done);
+	/* a fault in module_exit() ends the worker: the process must not wait for ever */
+	while (!wait_for_completion_timeout(&waiting.done, HZ / 2 + 1))
+		if (died(&waiting))
+			break;
+	if (waiting.worker)
+		put_task_struct(waiting.worker);
 }
 
 /* An open file lets go of the instance; the last one frees it. */

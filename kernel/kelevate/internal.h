@@ -14,11 +14,11 @@
 struct instance {
 	struct kref users; /* open files */
 	struct delayed_work ending;
-	struct completion *waiting; /* for the first try */
-	unsigned long retry;	    /* jiffies to the next one */
-	u64 content;		    /* the image's address in the program: which image it is */
-	void *base;		    /* in the module area; NULL before allocation */
-	struct module *mod;	    /* behind the image: THIS_MODULE is a 32-bit immediate */
+	struct waiter *waiting; /* for the first try */
+	unsigned long retry;	/* jiffies to the next one */
+	u64 content;		/* the image's address in the program: which image it is */
+	void *base;		/* in the module area; NULL before allocation */
+	struct module *mod;	/* behind the image: THIS_MODULE is a 32-bit immediate */
 	void __percpu *percpu;
 	struct mod_kallsyms names;
 	struct module **needs; /* modules whose symbols it uses, held; one entry an import */
