@@ -28,6 +28,7 @@ LAYERS = {
     "verbs": ("build", "verbs"),
     "domain": (
         "abi",
+        "binding",
         "callbacks",
         "debug_info",
         "kcompile",
@@ -35,6 +36,7 @@ LAYERS = {
         "imports",
         "inspect",
         "kelevate",
+        "kernel",
         "kernels",
         "libkernel",
         "link",
