@@ -25,8 +25,9 @@ from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
 from kbridge.symbols import image as symbols
 from kbridge.symbols import kallsyms
-from kbridge.vm import contents, environment, initramfs, machine, modules, native, qemu
+from kbridge.vm import contents, environment, fault, initramfs, machine, modules, native, qemu
 from kbridge.vm.console import Console
+from kbridge.vm.fault import Fault
 from kbridge.vm.program import NOT_EXECUTABLE, NOT_FOUND, Program, examine
 from kbridge.vm.relay import Order, Outcome
 
@@ -210,13 +211,24 @@ def _too_late(seconds: float | None) -> KbridgeError:
     )
 
 
-def _machine_gone(console: Console) -> KbridgeError:
+def _blame(program: Program, found: Fault | None) -> tuple[str, str]:
+    """What the kernel says of the fault, and what else one can do about it."""
+    if found is None:
+        return "", ""
+    source = fault.source_line(found, [note.file for note in program.notes])
+    known = source or found.names_line() or "[kb:" not in found.function
+    hint = "" if known else "; build PROG with -g (scons: debug=1) to have the line"
+    return found.text(source), hint
+
+
+def _machine_gone(program: Program, console: Console) -> KbridgeError:
     console.print_fault()
     panic = console.panic()
     cause = f"the guest's kernel panicked: {panic}" if panic else "the guest ended before PROG did"
+    said, more = _blame(program, console.fault())
     return KbridgeError(
-        cause,
-        hint="see what its kernel said; --verbose shows all of it",
+        f"{cause}; it says: {said}" if said else cause,
+        hint=f"see what its kernel said; --verbose shows all of it{more}",
         status=GUEST_PANIC,
     )
 
@@ -231,18 +243,18 @@ def _status(request: RunRequest, program: Program, outcome: Outcome, console: Co
         raise _not_started(program, outcome.refused)
     if outcome.wait_status is not None:
         if os.WIFSIGNALED(outcome.wait_status):
-            fault = console.fault()
-            if fault:
+            said, more = _blame(program, console.fault())
+            if said:
                 console.print_fault()
-            cause = f"; the guest's kernel says: {fault}" if fault else ""
-            hint = "--verbose shows what the guest's kernel says"
+            cause = f"; the guest's kernel says: {said}" if said else ""
+            hint = f"--verbose shows what the guest's kernel says{more}"
             return _signal_status(program, os.WTERMSIG(outcome.wait_status), cause, hint)
         return os.WEXITSTATUS(outcome.wait_status)
     if outcome.late:
         if console.panic():
-            raise _machine_gone(console)
+            raise _machine_gone(program, console)
         raise _too_late(request.timeout)
-    raise _machine_gone(console)
+    raise _machine_gone(program, console)
 
 
 # The two places

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kbridge import log
+from kbridge.vm import fault
+from kbridge.vm.fault import Fault
 
 _KEPT = 1 << 20  # bytes; the rest is in the log file, if there is one
 _LINES = 12
@@ -18,13 +20,6 @@ _FAULT_LINES = 24
 _PANIC_SECONDS = 5.0
 _PANIC_BYTES = b"Kernel panic - not syncing"
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
-# How the kernel begins to tell of a fault: lib/bug.c, arch/x86/mm/fault.c, __die_header() in
-# arch/x86/kernel/dumpstack.c (which says "Oops: " before all of them since 6.10 only).
-_FAULT = re.compile(
-    r"kernel BUG at .*!|BUG: .*|Oops: .*|general protection fault.*|[a-z ]+: [0-9a-f]{4} \[#\d+\].*"
-)
-_FAULT_END = "---[ end trace"
-_WHERE = re.compile(r"RIP: 0010:(\S+\+0x\S+(?: \[\S+\])?)")
 _NOISE = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1bc|\r")
 
 
@@ -68,32 +63,18 @@ class Console:
         found = _PANIC.search(self.text())
         return found[1].strip() if found else None
 
-    def fault(self) -> str | None:
-        """What the kernel says first of its last oops, and the function that it was in."""
-        lines = self._last_fault()
-        if not lines:
-            return None
-        where = next(filter(None, map(_WHERE.search, lines)), None)
-        cause = _FAULT.search(lines[0])
-        return f"{cause[0].strip() if cause else lines[0]}{f' in {where[1]}' if where else ''}"
-
-    def _last_fault(self) -> list[str]:
-        """The lines of the last oops, the first of which has its cause."""
-        start, found, lines = None, [], self.text().splitlines()
-        for k, line in enumerate(lines):
-            if start is None and _FAULT.search(line):
-                start, found = k, lines[k:]
-            elif start is not None and _FAULT_END in line:
-                start, found = None, lines[start : k + 1]
-        return found
+    def fault(self) -> Fault | None:
+        """The fault that ended the program, or the machine."""
+        return fault.last(self.text().splitlines())
 
     def print_fault(self) -> None:
         """What the kernel said about the oops or panic, for the error message."""
         lines = self.text().splitlines()
         panics = [k for k, line in enumerate(lines) if _PANIC.search(line)]
-        fault = self._last_fault() or lines[panics[0] if panics else len(lines) :]
-        if fault:
-            self._print(fault[:_FAULT_LINES])
+        found = self.fault()
+        shown = found.lines if found else lines[panics[0] if panics else len(lines) :]
+        if shown:
+            self._print(shown[:_FAULT_LINES])
         else:
             self.print_last_lines()
 

@@ -65,7 +65,9 @@ def test_the_console(tmp_path: Path) -> None:
     console.take(b"ic - not syncing: sysrq triggered crash\r\n")
     console.close()
     assert console.panic() == "sysrq triggered crash"
-    assert console.fault() == "Oops: 0000 [#1]"
+    found = console.fault()
+    assert found
+    assert found.text() == "Oops: 0000 [#1]"
     assert console._panicked is not None
     assert b"hello" in (tmp_path / "log").read_bytes()
 
@@ -84,6 +86,14 @@ OOPSES = """\
 [ 3.0] app[99]: kb:app freed
 """
 
+CALLED = """\
+[ 1.0] kernel BUG at mm/slub.c:419!
+[ 1.0] invalid opcode: 0000 [#1] PREEMPT SMP NOPTI
+[ 1.0] RIP: 0010:kfree+0x254/0x370
+[ 1.1] kelevate: app[9] dies of a fault in twice+0x2a/0x40 [kb:app], at kfree+0x254/0x370
+[ 1.1] ---[ end trace 0000000000000000 ]---
+"""
+
 
 @pytest.mark.parametrize(
     ("said", "fault"),
@@ -93,13 +103,20 @@ OOPSES = """\
          "0000000000000008 in first+0x4/0x10 [kb:app]"),
         ("[ 1.0] divide error: 0000 [#1] PREEMPT SMP\n[ 1.0] RIP: 0010:f+0x1/0x2\n",
          "divide error: 0000 [#1] PREEMPT SMP in f+0x1/0x2"),
+        (CALLED, "kernel BUG at mm/slub.c:419! in twice+0x2a/0x40 [kb:app]"),
+        (CALLED + OOPSES.replace("[kb:app]", "[driver]"),
+         "kernel BUG at mm/slub.c:419! in twice+0x2a/0x40 [kb:app]"),
+        ("[ 1.0] BUG: scheduling while atomic: app/108/0x2\n", None),
+        ("[ 1.0] int3: 0000 [#1] SMP\n[ 1.0] RIP: 0010:f+0x1/0x2 [kb:app]\n",
+         "int3: 0000 [#1] SMP in f+0x1/0x2 [kb:app]"),
         ("[ 1.0] all is well\n", None),
     ],
 )  # fmt: skip
 def test_the_last_fault_and_its_function(said: str, fault: str | None) -> None:
     console = Console()
     console.take(said.encode())
-    assert console.fault() == fault
+    found = console.fault()
+    assert (found.text() if found else None) == fault
 
 
 class Guest(threading.Thread):
