@@ -23,12 +23,14 @@ enum frame_type {
 	FRAME_FAILED = 3,      /* text: the guest cannot do its work */
 	FRAME_NOT_STARTED = 4, /* u32 errno of execve */
 	FRAME_EXIT = 5,	       /* u32 wait status of the program */
+	FRAME_COUNTS = 6,      /* struct kelevate_counts, before FRAME_EXIT */
 	/* host to guest: the program to run */
 	FRAME_PROGRAM = 16,  /* path */
 	FRAME_FOLDER = 17,   /* working folder */
 	FRAME_ARGUMENT = 18, /* one word, argv[0] first */
 	FRAME_VARIABLE = 19, /* NAME=VALUE */
 	FRAME_START = 20,
+	FRAME_ELEVATE = 21, /* struct kelevate_elevation: run it in ring 0 */
 	/* both ways; `stream` is 0, 1 or 2 */
 	FRAME_DATA = 32,
 	FRAME_CLOSE = 33,  /* no more data comes, or no more is taken */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <kelevate.h>
 #include "guest.h"
 
 #define CHUNK 65536
@@ -28,7 +29,11 @@ static struct {
 	char *folder;
 	struct words arguments;
 	struct words environment;
+	struct kelevate_elevation elevation; /* flags 0: it runs as ever */
 } order;
+
+/* Of the file through which the program was elevated, or -1. */
+static int elevated = -1;
 
 /* The program's standard input: what has come for it and is not yet in its pipe. */
 static struct {
@@ -89,6 +94,11 @@ static int take_order(const struct frame *frame)
 	case FRAME_VARIABLE:
 		add_word(&order.environment, copy_of(frame));
 		break;
+	case FRAME_ELEVATE:
+		if (frame->head.size != sizeof(order.elevation))
+			fail("a damaged frame");
+		memcpy(&order.elevation, frame->payload, sizeof(order.elevation));
+		break;
 	case FRAME_START:
 		if (!order.path || !order.folder || !order.arguments.count)
 			fail("the host names no program");
@@ -117,7 +127,19 @@ static void wait_for_order(void)
 
 /* ---- start ---- */
 
-static void become_program(int pipes[3][2], int report)
+/* Tell why there is no program: `stage` is added, so that the reader knows which step failed. */
+static noreturn void give_up(int report, int stage)
+{
+	int k = errno + stage;
+
+	if (write(report, &k, sizeof(k)) < 0)
+		_exit(125);
+	_exit(127);
+}
+
+#define NOT_ELEVATED 1000 /* above every errno */
+
+static noreturn void become_program(int pipes[3][2], int report)
 {
 	sigset_t none;
 	int k;
@@ -128,11 +150,32 @@ static void become_program(int pipes[3][2], int report)
 	setsid();
 	for (k = 0; k < 3; k++)
 		dup2(pipes[k][k ? 1 : 0], k);
+	if (elevated >= 0 && ioctl(elevated, KELEVATE_ELEVATE, &order.elevation))
+		give_up(report, NOT_ELEVATED);
 	execve(order.path, order.arguments.word, order.environment.word);
-	k = errno;
-	if (write(report, &k, sizeof(k)) < 0)
-		_exit(125);
-	_exit(127);
+	give_up(report, 0);
+}
+
+static void prepare_elevation(void)
+{
+	if (!order.elevation.flags)
+		return;
+	elevated = open("/dev/kelevate", O_RDWR | O_CLOEXEC);
+	if (elevated < 0)
+		fail("cannot elevate: /dev/kelevate: %s", strerror(errno));
+}
+
+static void report_counts(void)
+{
+	struct kelevate_counts counts;
+
+	if (elevated < 0)
+		return;
+	if (ioctl(elevated, KELEVATE_COUNT, &counts))
+		warn("no counts of the elevated program: %s", strerror(errno));
+	else
+		channel_send(FRAME_COUNTS, 0, &counts, sizeof(counts));
+	close(elevated);
 }
 
 static void keep_ends(int pipes[3][2])
@@ -163,6 +206,7 @@ static int start_program(void)
 		fail("no pipes: %s", strerror(errno));
 	if (make_folders(order.folder) || chdir(order.folder))
 		fail("cannot enter the working folder %s: %s", order.folder, strerror(errno));
+	prepare_elevation();
 	program = fork();
 	if (program < 0)
 		fail("cannot fork: %s", strerror(errno));
@@ -172,6 +216,9 @@ static int start_program(void)
 	if (read(report[0], &refused, sizeof(refused)) != sizeof(refused))
 		refused = 0;
 	close(report[0]);
+	if (refused > NOT_ELEVATED)
+		fail("cannot elevate: %s; the kernel's messages say why",
+		     strerror(refused - NOT_ELEVATED));
 	keep_ends(pipes);
 	return refused;
 }
@@ -386,6 +433,7 @@ int run_program(void)
 			break;
 		wait_for_something(signals);
 	}
+	report_counts();
 	channel_send_u32(FRAME_EXIT, 0, program_status);
 	return 0;
 }

@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_option(sub, option)
         if verb.name == "build":
             sub.add_argument("app", nargs="*", type=Path, metavar="APP", help="app source")
-        elif verb.name == "run":
+        elif verb.name in ("run", "elevate"):
             sub.add_argument("program", metavar="PROG", help="a program of this machine")
             sub.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its words")
         elif verb.name == "inspect":
@@ -159,12 +159,36 @@ def _run(args: argparse.Namespace) -> int:
         fresh=args.fresh,
         other_build=args.other_build,
         verbose=args.verbose,
+        elevate=args.elevate,
+        inherit=args.inherit,
+        without=args.without,
+        count=args.count,
         dry_run=args.dry_run,
     )
     return run.run(request)
 
 
 def _gen_libkernel(args: argparse.Namespace) -> int:
+def _elevate(args: argparse.Namespace) -> int:
+    from kbridge.verbs import elevate
+
+    request = elevate.ElevateRequest(
+        program=args.program,
+        args=args.args,
+        inherit=args.inherit,
+        without=args.without,
+        count=args.count,
+    )
+    return elevate.elevate(request)
+
+
+def _adaptors(args: argparse.Namespace) -> int:
+    from kbridge.verbs import elevate
+
+    _write(elevate.adaptors(args.json) + "\n")
+    return 0
+
+
     from kbridge.verbs import gen_libkernel
 
     if args.libkernel is None:
@@ -248,6 +272,8 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
     "run": _run,
     "gen-libkernel": _gen_libkernel,
+    "elevate": _elevate,
+    "adaptors": _adaptors,
     "kelevate": _kelevate,
     "pkg-config-path": _pkg_config_path,
     "inspect": _inspect,
@@ -317,7 +343,7 @@ def _end_by(number: int) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status.  Nothing that the library raises gets past this."""
     words = list(sys.argv[1:] if argv is None else argv)
-    running = bool(words) and words[0] == "run"
+    running = bool(words) and words[0] in ("run", "elevate")
     proc.open_standard_streams()
     try:
         with interrupts.unwinding(signal.SIGINT, signal.SIGTERM):

@@ -78,6 +78,16 @@ VERBS = (
         'PKG_CONFIG_PATH="$(kbridge pkg-config-path)" pkg-config --libs libkbridge',
     ),
     Verb(
+    Verb(
+        "elevate",
+        "run an unmodified program in ring 0, on this machine (kelevate is loaded)",
+        "kbridge elevate --count -- busybox ash -c 'echo hello'",
+    ),
+    Verb(
+        "adaptors",
+        "list what the kernel needs for user code in ring 0, and what happens without it",
+        "kbridge adaptors",
+    ),
         "inspect",
         "say what a program, object or module needs of the kernel, and does to it",
         "kbridge inspect build/myapp",
@@ -260,7 +270,7 @@ OPTIONS = (
     ),
     Option(
         "allow",
-        "do not refuse what is of this class in the kmod, one of "
+        "do not refuse, or warn of, what is of this class in the kmod, one of "
         f"{', '.join(REFUSED_CLASSES)} (see docs/kmod.md); may be given again",
         ("build",),
         ("--allow",),
@@ -304,7 +314,7 @@ OPTIONS = (
         "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
     ),
     Option(
-        "json", "print one JSON object instead of text", ("inspect", "kernels", "symbol"),
+        "json", "print JSON instead of text", ("inspect", "kernels", "symbol", "adaptors"),
         ("--json",), kind="flag",
     ),
     Option(
@@ -315,6 +325,22 @@ OPTIONS = (
         "format", "table (address, kallsyms' letter, type, how exported, name), kallsyms (as "
         "/proc/kallsyms), or a JSON list",
         ("symbols",), ("--format",), choices=SYMBOL_FORMATS, default="table",
+    ),
+    Option(
+        "elevate", "the whole program runs in ring 0, with its threads", ("run",),
+        ("--elevate",), kind="flag",
+    ),
+    Option(
+        "inherit", "elevate the processes that it starts, too", ("run", "elevate"),
+        ("--inherit",), kind="flag",
+    ),
+    Option(
+        "without", "leave an adaptor out, to see what it prevents (kbridge adaptors lists them); "
+        "may be given again", ("run", "elevate"), ("--without",), "", "ADAPTOR", "list",
+    ),
+    Option(
+        "count", "say at the end in which ring timer interrupts found it", ("run", "elevate"),
+        ("--count",), kind="flag",
     ),
     Option(
         "verbose",

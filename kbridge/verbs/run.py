@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kbridge import abi, interrupts, kelevate, libkernel, log, paths, proc, runtime
+from kbridge import abi, elevation, interrupts, kelevate, libkernel, log, paths, proc, runtime
 from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
@@ -45,7 +45,8 @@ class RunRequest:
     `append`: more words for the kernel's command line.  `fresh`: boot anew (always so for now,
     except that it also keeps the program off this machine's own kernel).  `gdb`: a TCP port of
     this machine, at which gdb can attach to the guest.  `other_build`: also on a kernel that the
-    program was not built for, if nothing that it uses is different there.
+    program was not built for, if nothing that it uses is different there.  `elevate`: the whole
+    program runs in ring 0; `inherit`, `without` and `count` are ElevateRequest's.
     """
 
     program: str
@@ -61,6 +62,10 @@ class RunRequest:
     gdb: int | None = None
     fresh: bool = False
     other_build: bool = False
+    elevate: bool = False
+    inherit: bool = False
+    without: Sequence[str] = field(default_factory=list)
+    count: bool = False
     verbose: bool = False
     dry_run: bool = False
 
@@ -138,10 +143,11 @@ def _kelevate(release: str, needed: bool) -> Path | None:
         return None
 
 
-def _guest_files(image: images.KernelImage, program: Program) -> contents.GuestFiles:
+def _guest_files(image: images.KernelImage, needed: bool) -> contents.GuestFiles:
+    """`needed`: the program cannot do without kelevate."""
     table = symbols.cached(image.vmlinuz)
     return contents.GuestFiles(
-        kelevate=_kelevate(image.release, program.note is not None),
+        kelevate=_kelevate(image.release, needed),
         libkbridge=runtime.library(),
         libkernel=libkernel.cached_runtime(table),
     )
@@ -168,6 +174,10 @@ def _folder() -> str:
         ) from problem
 
 
+def _plan(request: RunRequest) -> elevation.Plan | None:
+    return elevation.plan(request.inherit, request.without) if request.elevate else None
+
+
 def _order(request: RunRequest, program: Program, more: Mapping[str, str]) -> Order:
     folder = _folder()
     return Order(
@@ -175,6 +185,7 @@ def _order(request: RunRequest, program: Program, more: Mapping[str, str]) -> Or
         argv=[request.program, *request.args],
         environment={**environment.filtered(os.environ, folder), **more},
         folder=folder,
+        elevation=_plan(request),
     )
 
 
@@ -282,7 +293,14 @@ def _run_here(request: RunRequest, program: Program, release: str) -> int:
     order = _order(request, program, admitted)
     log.detail(f"running {program.path} on this machine's kernel")
     try:
-        status = native.run(program.path, order.argv, order.environment, request.timeout)
+        status = native.run(
+            program.path,
+            order.argv,
+            order.environment,
+            request.timeout,
+            order.elevation,
+            request.count,
+        )
     except OSError as problem:
         raise _not_started(program, problem.errno or errno.ENOEXEC) from problem
     if status is None:
@@ -295,7 +313,7 @@ def _run_here(request: RunRequest, program: Program, release: str) -> int:
 def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
     image = images.find(release)
     admitted = _admitted(request, program, image, symbols.cached(image.vmlinuz).build_id)
-    files = _guest_files(image, program)
+    files = _guest_files(image, program.note is not None or request.elevate)
     tree = contents.program_tree(program, request.files)
     contents.check_memory(tree, request.memory)
     log_file = os.environ.get(CONSOLE_LOG)
@@ -315,6 +333,8 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
             seconds=request.timeout,
             orderly=bool(log_file),
         )
+        if request.count and outcome.counts:
+            log.info(str(outcome.counts))
         return _status(request, program, outcome, console)
 
 
@@ -359,6 +379,7 @@ def _run(request: RunRequest) -> int:
     program = examine(request.program)
     release = _release(request, program)
     build_id = program.note.build_id if program.note and not request.other_build else None
+    _plan(request)
     wishes = (request.fresh, request.files, request.append, request.modules, request.gdb)
     for_machine = any(wishes)
     if not for_machine and native.possible(release, build_id):

@@ -49,7 +49,10 @@ def init_program() -> Path:
     shared = paths.source("runtime")
     sources = sorted([*paths.source("guest").glob("*.[ch]"), shared / "notes.c"])
     includes = [f"-I{folder}" for folder in runtime.include_folders()]
-    used = [*sources, *shared.glob("*.h")]
+    used = [
+        *sources,
+        *(file for folder in runtime.include_folders() for file in folder.glob("*.h")),
+    ]
     output = paths.cache("guest") / f"init-{paths.fingerprint(used, *_INIT_FLAGS)}"
     if not output.is_file():
         with paths.scratch() as folder:

@@ -13,11 +13,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kbridge import libkernel, paths, runtime
+from kbridge import elevation, libkernel, log, paths, runtime
 from kbridge.errors import KbridgeError
 from kbridge.symbols import kallsyms
 
-DEVICE = Path("/dev/kelevate")
+DEVICE = Path(elevation.DEVICE)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -59,14 +59,8 @@ def prepare(folder: Path = Path(runtime.RUN_FOLDER)) -> None:
         paths.write_atomically(stamp, boot)
 
 
-def run(
-    path: Path, argv: Sequence[str], environment: Mapping[str, str], seconds: float | None
-) -> int | None:
-    """Run the program; its wait status (negative: the signal), None when the time was up.
-
-    Raises OSError when it does not start.
-    """
-    with subprocess.Popen([*argv], executable=path, env=dict(environment)) as process:
+def _wait(process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
+    with process:
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -74,3 +68,45 @@ def run(
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def run(
+    path: Path,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    seconds: float | None,
+    plan: elevation.Plan | None = None,
+    count: bool = False,
+) -> int | None:
+    """Run the program; its wait status (negative: the signal), None when the time was up.
+
+    `plan`: in ring 0; `count`: say where timer interrupts found it.  Raises OSError when it does
+    not start, KbridgeError when it may not be elevated.
+    """
+    if plan is None:
+        process = subprocess.Popen([*argv], executable=path, env=dict(environment))
+        return _wait(process, seconds)
+    device = elevation.open_device()
+
+    def start() -> None:
+        elevation.elevate_with_exec(device, plan)
+
+    try:
+        process = subprocess.Popen(
+            [*argv],
+            executable=path,
+            env=dict(environment),
+            preexec_fn=start,  # noqa: PLW1509, there are no threads here
+        )
+        status = _wait(process, seconds)
+        if count:
+            log.info(str(elevation.counts(device)))
+        return status
+    except subprocess.SubprocessError as problem:  # preexec_fn failed: Python says no more of it
+        raise KbridgeError(
+            "may not elevate: it takes CAP_SYS_MODULE, no lockdown, kernel.modules_disabled=0",
+            hint="the kernel log says more: dmesg | grep kelevate",
+            status=elevation.OWN_FAILURE,
+        ) from problem
+    finally:
+        os.close(device)

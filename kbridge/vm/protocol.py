@@ -27,12 +27,14 @@ class Type(enum.IntEnum):
     FAILED = 3
     NOT_STARTED = 4
     EXIT = 5
+    COUNTS = 6
     # host to guest: the program to run
     PROGRAM = 16
     FOLDER = 17
     ARGUMENT = 18
     VARIABLE = 19
     START = 20
+    ELEVATE = 21
     # both ways
     DATA = 32
     CLOSE = 33

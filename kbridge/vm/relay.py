@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kbridge import log
+from kbridge.elevation import Counts, Plan
 from kbridge.vm import protocol
 from kbridge.vm.console import Console
 from kbridge.vm.protocol import Type
@@ -28,18 +29,21 @@ _TICK = 0.25  # seconds between looks at what no descriptor tells
 
 @dataclass(frozen=True)
 class Order:
-    """What the guest is to run: `path` there, argv, environment, working folder."""
+    """What the guest is to run: `path` there, argv, environment, working folder; in ring 0?"""
 
     path: str
     argv: Sequence[str]
     environment: dict[str, str]
     folder: str
+    elevation: Plan | None = None
 
     def frames(self) -> bytes:
         rows = [(Type.PROGRAM, self.path), (Type.FOLDER, self.folder)]
         rows += [(Type.ARGUMENT, word) for word in self.argv]
         rows += [(Type.VARIABLE, f"{name}={value}") for name, value in self.environment.items()]
         made = [protocol.encode(kind, os.fsencode(text)) for kind, text in rows]
+        if self.elevation:
+            made.append(protocol.encode(Type.ELEVATE, self.elevation.payload))
         return b"".join([*made, protocol.encode(Type.START)])
 
 
@@ -53,6 +57,7 @@ class Outcome:
     late: bool = False
     hello: float | None = None  # seconds until the guest was ready
     warnings: list[str] = field(default_factory=list)
+    counts: Counts | None = None  # of an elevated program
 
     @property
     def ended(self) -> bool:
@@ -166,6 +171,8 @@ class Relay:
                 self._input_open = self._input_open and frame.stream != 0
             case Type.EXIT:
                 outcome.wait_status = frame.number
+            case Type.COUNTS:
+                outcome.counts = Counts.unpack(frame.payload)
             case Type.NOT_STARTED:
                 outcome.refused = frame.number
             case Type.FAILED:

@@ -31,6 +31,7 @@ LAYERS = {
         "binding",
         "callbacks",
         "debug_info",
+        "elevation",
         "kcompile",
         "gates",
         "imports",
