@@ -131,6 +131,7 @@ def _build(args: argparse.Namespace) -> int:
         kbuild=args.kbuild,
         mitigations=args.mitigations,
         allow=args.allow,
+        stack_limit=args.stack_limit,
         choices=args.symbol,
         cflags=args.cflags,
         ldflags=args.ldflags,
@@ -158,17 +159,16 @@ def _run(args: argparse.Namespace) -> int:
         gdb=args.gdb,
         fresh=args.fresh,
         other_build=args.other_build,
-        verbose=args.verbose,
         elevate=args.elevate,
         inherit=args.inherit,
         without=args.without,
         count=args.count,
+        verbose=args.verbose,
         dry_run=args.dry_run,
     )
     return run.run(request)
 
 
-def _gen_libkernel(args: argparse.Namespace) -> int:
 def _elevate(args: argparse.Namespace) -> int:
     from kbridge.verbs import elevate
 
@@ -189,6 +189,7 @@ def _adaptors(args: argparse.Namespace) -> int:
     return 0
 
 
+def _gen_libkernel(args: argparse.Namespace) -> int:
     from kbridge.verbs import gen_libkernel
 
     if args.libkernel is None:
@@ -271,9 +272,9 @@ def _symbol(args: argparse.Namespace) -> int:
 _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
     "run": _run,
-    "gen-libkernel": _gen_libkernel,
     "elevate": _elevate,
     "adaptors": _adaptors,
+    "gen-libkernel": _gen_libkernel,
     "kelevate": _kelevate,
     "pkg-config-path": _pkg_config_path,
     "inspect": _inspect,

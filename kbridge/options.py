@@ -11,12 +11,18 @@ CODE_MODELS = ("pic", "kernel")
 LINK_MODES = ("libkernel", "script")
 MITIGATIONS = ("keep", "drop")
 SYMBOL_FORMATS = ("table", "kallsyms", "json")
-# what kbridge refuses in a kmod, unless told otherwise: sections.py and residue.py say why
+# bytes: of 16 KiB, up to 1.4 are taken when a gate starts, and the rest is for what the kernel's
+# functions and interrupts take (docs/kmod.md has the measurements)
+STACK_LIMIT = 10 * 1024
+# what kbridge refuses or warns of in a kmod, unless told otherwise: sections.py, residue.py and
+# stack.py say why
 REFUSED_CLASSES = (
     "constructor",
     "kernel-exit",
     "relocation",
     "section",
+    "stack",
+    "stack-unknown",
     "system-call",
     "user-segment",
 )
@@ -73,12 +79,6 @@ VERBS = (
         'insmod "$(kbridge kelevate)"',
     ),
     Verb(
-        "pkg-config-path",
-        "print the folder with libkbridge.pc, for build tools of every language",
-        'PKG_CONFIG_PATH="$(kbridge pkg-config-path)" pkg-config --libs libkbridge',
-    ),
-    Verb(
-    Verb(
         "elevate",
         "run an unmodified program in ring 0, on this machine (kelevate is loaded)",
         "kbridge elevate --count -- busybox ash -c 'echo hello'",
@@ -88,6 +88,12 @@ VERBS = (
         "list what the kernel needs for user code in ring 0, and what happens without it",
         "kbridge adaptors",
     ),
+    Verb(
+        "pkg-config-path",
+        "print the folder with libkbridge.pc, for build tools of every language",
+        'PKG_CONFIG_PATH="$(kbridge pkg-config-path)" pkg-config --libs libkbridge',
+    ),
+    Verb(
         "inspect",
         "say what a program, object or module needs of the kernel, and does to it",
         "kbridge inspect build/myapp",
@@ -279,6 +285,16 @@ OPTIONS = (
         "list",
         choices=REFUSED_CLASSES,
     ),
+    Option(
+        "stack-limit",
+        "how much of the kernel stack the kmod's functions may take, in bytes",
+        ("build",),
+        ("--stack-limit",),
+        "stack_limit",
+        "BYTES",
+        "int",
+        default=STACK_LIMIT,
+    ),
     Option("cpus", "processors of the machine", ("run",), ("--cpus",), "", "N", "int", default=2),
     Option(
         "memory", "memory of the machine, in MiB", ("run",), ("--memory",), "", "MIB", "int",
@@ -311,22 +327,6 @@ OPTIONS = (
         ("--other-build",), kind="flag",
     ),
     Option(
-        "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
-    ),
-    Option(
-        "json", "print JSON instead of text", ("inspect", "kernels", "symbol", "adaptors"),
-        ("--json",), kind="flag",
-    ),
-    Option(
-        "all", "also symbols whose names have several meanings, so that no kmod can be linked "
-        "against them", ("symbols",), ("--all",), kind="flag",
-    ),
-    Option(
-        "format", "table (address, kallsyms' letter, type, how exported, name), kallsyms (as "
-        "/proc/kallsyms), or a JSON list",
-        ("symbols",), ("--format",), choices=SYMBOL_FORMATS, default="table",
-    ),
-    Option(
         "elevate", "the whole program runs in ring 0, with its threads", ("run",),
         ("--elevate",), kind="flag",
     ),
@@ -341,6 +341,22 @@ OPTIONS = (
     Option(
         "count", "say at the end in which ring timer interrupts found it", ("run", "elevate"),
         ("--count",), kind="flag",
+    ),
+    Option(
+        "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
+    ),
+    Option(
+        "json", "print JSON instead of text", ("inspect", "kernels", "symbol", "adaptors"),
+        ("--json",), kind="flag",
+    ),
+    Option(
+        "all", "also symbols whose names have several meanings, so that no kmod can be linked "
+        "against them", ("symbols",), ("--all",), kind="flag",
+    ),
+    Option(
+        "format", "table (address, kallsyms' letter, type, how exported, name), kallsyms (as "
+        "/proc/kallsyms), or a JSON list",
+        ("symbols",), ("--format",), choices=SYMBOL_FORMATS, default="table",
     ),
     Option(
         "verbose",

@@ -40,7 +40,7 @@ _NO_COMMANDS = ("GATES",)
 # modules of ours that decide what is in the generated files
 _PACKING = (
     "abi", "callbacks", "debug_info", "gates", "imports", "libkernel", "link", "pack", "prototypes",
-    "residue", "sections",
+    "residue", "sections", "stack", "stackwalk",
 )  # fmt: skip
 # headers there change with packages, not with the project
 _SYSTEM_FOLDERS = (Path("/usr/include"), Path("/usr/lib"))
@@ -68,6 +68,8 @@ def _validator(option: options.Option) -> Callable[[str, str, Any], None]:
             raise UserError(f"name={value}: a name, not a path; out= is the folder")
         if option.kind == "flag" and value not in ("", "0", "1"):
             raise UserError(f"{key}={value}: not 0 or 1")
+        if option.kind == "int" and not (value.isdigit() and int(value)):
+            raise UserError(f"{key}={value}: not a whole number above 0")
         if option.kind == "words":
             try:
                 shlex.split(value)
@@ -87,7 +89,7 @@ def variables(arguments: dict[str, str]) -> Variables:
             raise UserError(f"unknown variable {name}=\nkbridge: hint: {meant}")
     found = Variables(None, arguments)
     for name, option in known.items():
-        found.Add(name, option.help, option.default or "", _validator(option))
+        found.Add(name, option.help, str(option.default or ""), _validator(option))
     return found
 
 
@@ -133,6 +135,7 @@ def program_from_variables(env: Any) -> Any:
         choices=[words for words in env.get("symbol", "").split(",") if words],
         **{key: env[key] or None for key in ("kernel", "kdir", "code", "link", "mitigations")},
         debug=env.get("debug", "") == "1",
+        stack_limit=int(env["stack_limit"]),
         **{key: shlex.split(env[key]) for key in ("kcflags", "cflags", "ldflags")},
     )
 
@@ -320,12 +323,13 @@ def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[A
 
     def generate() -> None:
         how = (request.link, request.allow, request.debug_file, request.choices)
-        build.generate(joined, files, plan.name, plan.target, *how)
+        limit = request.stack_limit
+        build.generate(joined, files, plan.name, plan.target, *how, stack_limit=limit)
 
     made = [files.assembly, files.binary, files.kernel, files.description]
     made += [request.debug_file] if request.debug_file else []
     what = [[plan.name, plan.target.release, request.link, str(request.debug), *request.allow]]
-    what[0] += request.choices
+    what[0] += [*request.choices, str(request.stack_limit)]
     nodes = _node(plan, made, joined_node, "GATES", what, generate)
     for source in _PACKING:
         plan.env.Depends(nodes, str(Path(__file__).with_name(f"{source}.py")))
@@ -375,7 +379,7 @@ def kbridge_program(
 ) -> Any:
     """env.KBridgeProgram(TARGET, app=[...], kmod=[...]): an executable, or with shared=True a
     library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags, kbuild,
-    mitigations, allow, symbol, debug.
+    mitigations, allow, symbol, debug, stack_limit.
     """
     output = Path(str(env.File(target)))
     for one in (*app, *kmod):

@@ -25,10 +25,12 @@ from kbridge import (
     libkernel,
     link,
     log,
+    options,
     pack,
     paths,
     proc,
     runtime,
+    stack,
 )
 from kbridge.errors import CommandError, KbridgeError, UsageError
 from kbridge.kcompile import Source
@@ -51,7 +53,8 @@ _TEXT = "_text"
 class BuildRequest:
     """What `kbridge build` is asked for; flag strings are already split into words.
 
-    `kbuild` is a Kbuild file, or FILE:MODULE; `allow` are classes of sections.CLASSES.
+    `kbuild` is a Kbuild file, or FILE:MODULE; `allow` are classes of options.REFUSED_CLASSES,
+    `stack_limit` is in bytes.
     `choices` say which of several symbols of one name is meant, as symbols/choice.py takes them.
     """
 
@@ -68,6 +71,7 @@ class BuildRequest:
     kbuild: str | None = None
     mitigations: str = "keep"
     allow: Sequence[str] = ()
+    stack_limit: int = options.STACK_LIMIT
     choices: Sequence[str] = ()
     kernel: str | None = None
     kdir: str | None = None
@@ -259,6 +263,7 @@ def generate(
     allow: Sequence[str] = (),
     debug: Path | None = None,
     choices: Sequence[str] = (),
+    stack_limit: int = options.STACK_LIMIT,
 ) -> None:
     """From the joined kmod object: image, gates, what binds its kernel names, debug file."""
     image = pack.pack(joined, name, allow=allow)
@@ -269,6 +274,7 @@ def generate(
         raise KbridgeError(
             f"{name}: the kmod defines no function", hint="write one that is not static"
         )
+    stack.check(image, joined, limit=stack_limit, allow=allow)
     exports = headers.exports(target.kdir) or {}
     bound = imports.bind(image, table, headers.of_modules(exports), joined)
     if mode == "script":
@@ -476,7 +482,7 @@ def build(request: BuildRequest) -> Path:
             files = Kmod.files(folder, "kmod", request.link)
             debug = folder / debug_info.SUFFIX if request.debug else None
             how = (request.link, request.allow, debug, request.choices)
-            generate(joined, files, name, target, *how)
+            generate(joined, files, name, target, *how, stack_limit=request.stack_limit)
             proc.run(gates.assemble_command(files.assembly, files.object))
             made = map(run.app_object, request.app, stems(request.app))
             app = dict(zip(made, map(str, request.app), strict=True))

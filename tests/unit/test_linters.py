@@ -48,6 +48,8 @@ LAYERS = {
         "residue",
         "runtime",
         "sections",
+        "stack",
+        "stackwalk",
         "vm",
     ),
     "readers": (

@@ -39,6 +39,7 @@ def test_scons_variables_are_those_promised() -> None:
         "kbuild",
         "mitigations",
         "allow",
+        "stack_limit",
         "symbol",
         "V",
     ]

@@ -183,7 +183,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", options.REFUSED_CLASSES)
+def test_every_class_has_a_test() -> None:
+    of_the_stack = {"stack", "stack-unknown"}  # test_stack.py
+    assert set(REFUSED) | of_the_stack == set(options.REFUSED_CLASSES)
+
+
+@pytest.mark.parametrize("name", REFUSED)
 def test_refusals_name_class_function_line_and_way_out(tmp_path: Path, name: str) -> None:
     source = compiled(tmp_path, REFUSED[name], "-fpic" if name == "relocation" else "-O2")
     with pytest.raises(KbridgeError) as caught:
