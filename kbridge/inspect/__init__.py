@@ -25,6 +25,7 @@ from kbridge.inspect import (
     program,
     residue,
     source,
+    stack,
     symbols,
 )
 from kbridge.inspect import kernel as kernels
@@ -56,6 +57,7 @@ def _linked(elf: Any, bound: Bound, places: list[str]) -> _Subject:
     is_program = interpreter or elf["e_type"] == "ET_EXEC"
     starts = {offset for _, offset, _ in found.gates}
     starts |= {start for start in (found.init, found.exit) if start is not None}
+    need = stack.of_gates(found.view)
     image = Image(
         name=found.name,
         **found.sizes,
@@ -64,7 +66,7 @@ def _linked(elf: Any, bound: Bound, places: list[str]) -> _Subject:
         records=found.records,
         module_init=found.init is not None,
         module_exit=found.exit is not None,
-        gates=[Gate(name, words) for name, _, words in found.gates],
+        gates=[Gate(name, words, "", need(at, words)) for name, at, words in found.gates],
     )
     return _Subject(
         kind="program" if is_program else "library",
@@ -98,16 +100,18 @@ def _code_size(view: View) -> int:
 def _gates(elf: Any, found: objects.Relocatable) -> list[Gate]:
     """The gates that kbridge would make; functions of assembly take words in registers."""
     names = {
-        one.name
+        one.name: one.start
         for one in found.view.functions
         if one.external and not one.name.startswith((*PADDING, "cleanup_module"))
     }
     known = prototypes.read(elf, names)
+    need = stack.of_gates(found.view)
     gates = []
-    for name in sorted(names):
+    for name, start in sorted(names.items()):
         one = known.get(name)
         problem = (one.problem or "") if one else ""
-        gates.append(Gate(name, 0 if one is None or problem else one.stack_words, problem))
+        words = 0 if one is None or problem else one.stack_words
+        gates.append(Gate(name, words, problem, None if problem else need(start, words)))
     return gates
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kbridge.stack import Need
+
 FORMAT = 1  # of the JSON object; raised when a field changes its meaning or goes
 
 PRESENT, ABSENT, NOT_APPLICABLE = "present", "absent", "not applicable"
@@ -38,11 +40,15 @@ class Bound:
 
 @dataclass(frozen=True)
 class Gate:
-    """A function that the app can call; `problem`: why kbridge makes none for it."""
+    """A function that the app can call; `problem`: why kbridge makes none for it.
+
+    `stack`: what it takes of the kernel stack, None where there is nothing to tell it from.
+    """
 
     name: str
     stack_words: int
     problem: str = ""
+    stack: Need | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from kbridge.inspect.report import (
     Residue,
     Site,
 )
+from kbridge.stack import Need, unknown
 
 COLUMNS = 100
 _SITES_SHOWN = 4
@@ -135,12 +136,24 @@ def _sizes(image: Image) -> Iterator[list[str]]:
     yield ["calls", calls]
 
 
+def _stack(need: Need | None) -> str:
+    """What a gate takes of the kernel stack."""
+    if need is None:
+        return ""
+    missing = ", ".join(unknown(need))
+    return f"{_count(need.bytes, 'byte')} of stack" + (f"; not known: {missing}" if missing else "")
+
+
 def _gates(report: Report) -> list[str]:
     gates = report.image.gates if report.image else []
     if not gates:
         return []
     rows = [
-        [one.name, f"none: {one.problem}" if one.problem else _count(one.stack_words, "stack word")]
+        [
+            one.name,
+            f"none: {one.problem}" if one.problem else _count(one.stack_words, "stack word"),
+            _stack(one.stack),
+        ]
         for one in gates
     ]
     return [f"Gates: {sum(not one.problem for one in gates)}", *_table(rows)]
