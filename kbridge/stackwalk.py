@@ -381,6 +381,7 @@ _SUBTRACTS = re.compile(
     re.DOTALL,
 )
 _PUSHES = re.compile(rb"[\x50-\x57\x68\x6a\x9c]|\xff[\x30-\x37\x70-\x77\xb0-\xb7\xf0-\xf7]")
+_CALL = 0xE8
 _BRANCHES = re.compile(
     rb"(?:[\xe8\xe9]|\x0f[\x80-\x8f])(?=(....))|[\xeb\x70-\x7f](?=(.))", re.DOTALL
 )
@@ -394,21 +395,27 @@ def _subtracted(content: bytes) -> int:
     return total
 
 
-def _branches(code: Code) -> dict[int, set[int]]:
-    """Which function's bytes might be a call of, or a jump to, which function's start."""
-    starts = sorted({start for name, start, _ in code.functions if is_node(name)})
-    known = set(starts)
-    found: dict[int, set[int]] = {}
+def _branches(code: Code) -> dict[str, set[str]]:
+    """Which function's bytes might be a call of, or a jump to, which function's start.
+
+    A function and its cold part have one name here, as have functions of one name.
+    """
+    names: dict[int, str] = {}
+    for name, start, _ in code.functions:
+        if not name.startswith(_PADDING):
+            names.setdefault(start, _COLD.sub("", name))
+    starts = sorted(names)
+    found: dict[str, set[str]] = {}
     for region in code.regions:
         for match in _BRANCHES.finditer(region.content) if region.executable else ():
             distance = match[1] or match[2]
             at = region.start + match.end()
             target = at + len(distance) + int.from_bytes(distance, "little", signed=True)
-            if target in known and at not in code.imports:
-                own = starts[max(0, bisect.bisect_right(starts, at) - 1)]
+            if target in names and at not in code.imports:
+                own = names[starts[max(0, bisect.bisect_right(starts, at) - 1)]]
                 # a jump to the own start is a loop
-                if own != target or region.content[match.start()] == 0xE8:
-                    found.setdefault(own, set()).add(target)
+                if own != names[target] or region.content[match.start()] == _CALL:
+                    found.setdefault(own, set()).add(names[target])
     return found
 
 
@@ -416,9 +423,9 @@ def is_small(code: Code, most: int) -> bool:
     """Whether the bytes alone show that no path takes more than `most` bytes of stack, and that no
     function calls itself or takes an unknown number of bytes.
 
-    Every byte that could begin such an instruction counts, so True is sure (but for a loop of
-    pushes, which no compiler writes), and False says nothing.  It saves loading a disassembler,
-    which takes longer than the rest of packing.
+    Every byte that could begin such an instruction counts, so True is sure, and False says nothing.
+    It saves loading a disassembler, which takes longer than the rest of packing.  Not seen, as no
+    compiler writes it: a loop of pushes, and code that falls through into another function.
     """
     total = 0
     for region in code.regions:
@@ -432,7 +439,7 @@ def is_small(code: Code, most: int) -> bool:
     return total <= most and not _has_cycle(_branches(code))
 
 
-def _has_cycle(graph: Mapping[int, Iterable[int]]) -> bool:
+def _has_cycle(graph: Mapping[str, Iterable[str]]) -> bool:
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError:

@@ -404,3 +404,35 @@ def test_no_such_instruction_counts_as_small(tmp_path: Path, line: str) -> None:
     assert not stackwalk.is_small(code, 2000)
     code = stack.code_of(pack.pack(compiled(tmp_path, frame.format("push %rax"), suffix=".S")))
     assert stackwalk.is_small(code, 8)
+
+
+COLD = """
+    .text
+    .type other, @function
+other: ret
+    .size other, . - other
+    .type f, @function
+f:  push %rbx
+    jne f.cold
+1:  pop %rbx
+    ret
+    .size f, . - f
+    .section .text.unlikely, "ax", @progbits
+    .type g.cold, @function
+g.cold: ud2
+    .size g.cold, . - g.cold
+    .type f.cold, @function
+f.cold: call f
+    jmp 1b
+    .size f.cold, . - f.cold
+"""
+
+
+def test_recursion_by_way_of_a_cold_part(tmp_path: Path) -> None:
+    object_ = compiled(tmp_path, COLD, suffix=".S")
+    found, _ = analysed(object_)
+    assert circles(found) == [["f"]]
+    assert not stackwalk.is_small(stack.code_of(pack.pack(object_)), 4096)
+    object_ = compiled(tmp_path, COLD.replace("call f", "call other"), suffix=".S")
+    assert circles(analysed(object_)[0]) == []
+    assert stackwalk.is_small(stack.code_of(pack.pack(object_)), 4096)
