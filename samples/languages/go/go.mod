@@ -1,0 +1,3 @@
+module kbridge.example/samples
+
+go 1.19
