@@ -38,7 +38,7 @@ static unsigned long caller(const struct pt_regs *regs)
 	for (k = 0; k < depth; k++)
 		if (in_instance(trace[k]))
 			return trace[k];
-	/* a call to where no function is: no unwinder gets past it, but the call's traces are there */
+	/* a call to where no function is: no unwinder gets past it, but it left its address */
 	if (!copy_from_kernel_nofault(&top, (void *)regs->sp, sizeof(top)) && in_instance(top))
 		return top;
 	return 0;
