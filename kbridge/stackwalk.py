@@ -23,6 +23,7 @@ _PADDING = ("__pfx_", "__cfi_")  # names of what lies before functions
 _INDIRECT = "__x86_indirect_"  # retpolines
 _RETURN = "__x86_return_thunk"
 _TRACER = "__fentry__"
+_STATIC_CALL = "__SCT__"  # DEFINE_STATIC_CALL(): a function that jumps to the present target
 # the kernel's functions that do not come back, of those that modules can call: tools/objtool/
 # noreturns.h; what stands behind such a call is reached, if at all, from elsewhere
 _NO_RETURN = {
@@ -261,7 +262,7 @@ class _Walker:
         else:
             target = int(operands, 0)
             if target in self.nodes:
-                self.frame.call(target, at, used)
+                self._direct(target, at, used)
             else:
                 self.now.append((target, _State(used, {}, state.sure)))
         self._wait(self.later, at + size, state)
@@ -271,6 +272,11 @@ class _Walker:
         """Go on behind a call after everything else, since it may never come back."""
         if at not in self.starts:
             queue.append((at, state))
+
+    def _direct(self, target: int, at: int, used: int) -> None:
+        self.frame.call(target, at, used)
+        if self.nodes[target].startswith(_STATIC_CALL):  # later it may go elsewhere
+            self.frame.indirect.append(at)
 
     def _jump(self, at: int, size: int, base: str, operands: str, state: _State) -> bool:
         goes_on = base != "jmp"
@@ -290,7 +296,7 @@ class _Walker:
 
     def _go(self, at: int, target: int, state: _State) -> None:
         if target in self.nodes and target != self.frame.start:
-            self.frame.call(target, at, state.used)
+            self._direct(target, at, state.used)
             return
         before = self.seen.get(target)
         if before is None:

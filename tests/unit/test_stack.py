@@ -234,6 +234,13 @@ ASSEMBLY = """
     pop %rax
     ret
     end traced
+    function __SCT__there
+    jmp deep
+    end __SCT__there
+    function static_call
+    call __SCT__there
+    ret
+    end static_call
     function after
     sub $32, %rsp
     add $32, %rsp
@@ -295,6 +302,8 @@ def test_what_assembly_can_do(tmp_path: Path) -> None:
     assert found.need(at["dies"]).kernel is None
     assert found.need(at["traced"]).kernel is None
     assert deep["traced"] == 8
+    assert deep["static_call"] == 1008
+    assert found.need(at["static_call"]).indirect == 1
     grow = {found.name(start) for start, frame in found.frames.items() if frame.grows}
     assert {"pushes", "computes"} <= grow
     assert grow <= {"pushes", "computes", "probes"}
