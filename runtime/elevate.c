@@ -14,10 +14,16 @@
 #include "internal.h"
 #include "kbridge.h"
 
-/* A thread's brackets.  What forks keeps the count, but runs in ring 3: CS tells. */
+/*
+ * A thread's brackets.  What forks keeps the count, but runs in ring 3: CS tells.  A bracket that
+ * found the thread in ring 0 already leaves it there: another bracket's, or a whole program's.
+ *
+ * Signal handlers have brackets of their own, at any moment of what follows: hence volatile, and
+ * the order of the writes.
+ */
 static __thread struct {
-	unsigned int depth;
-	int was_up; /* before the outermost: a whole program is */
+	volatile unsigned int depth;
+	volatile unsigned int raised; /* which of them, from 1, went to ring 0; 0: none */
 } bracket __attribute__((tls_model("initial-exec")));
 
 /* elevated code's way down; the same in every thread */
@@ -83,24 +89,31 @@ int kb_is_elevated(void)
 
 int kb_elevate(void)
 {
-	int up = in_ring0();
-
-	if (!bracket.depth)
-		bracket.was_up = up;
-	if (!up && go_up())
+	if (in_ring0()) {
+		bracket.depth++;
+		return 0;
+	}
+	if (go_up())
 		return -1;
 	bracket.depth++;
+	bracket.raised = bracket.depth;
 	return 0;
 }
 
 int kb_lower(void)
 {
-	if (!bracket.depth) {
+	unsigned int left = bracket.depth;
+
+	if (!left) {
 		errno = EINVAL;
 		return -1;
 	}
-	if (!--bracket.depth && !bracket.was_up && in_ring0())
-		((int (*)(void))__atomic_load_n(&lower, __ATOMIC_RELAXED))();
+	bracket.depth = --left;
+	if (left < bracket.raised) {
+		bracket.raised = left;
+		if (in_ring0())
+			((int (*)(void))__atomic_load_n(&lower, __ATOMIC_RELAXED))();
+	}
 	return 0;
 }
 
