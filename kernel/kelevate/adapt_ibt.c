@@ -28,6 +28,8 @@ void ibt_up(void)
 	u64 msr;
 
 	rdmsrl(MSR_IA32_S_CET, msr);
+	if (!(msr & CET_ENDBR_EN))
+		return;
 	this_cpu_write(before, msr);
 	wrmsrl(MSR_IA32_S_CET, msr & ~CET_ENDBR_EN);
 }

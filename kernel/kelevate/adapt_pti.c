@@ -20,7 +20,7 @@ bool needs_pti(void)
 	return boot_cpu_has(X86_FEATURE_PTI);
 }
 
-bool fix_pti(const struct frame *frame, unsigned long address)
+noinstr bool fix_pti(const struct frame *frame, unsigned long address)
 {
 	struct mm_struct *mm = current->mm;
 

@@ -23,7 +23,7 @@ void smap_up(bool on)
 	this_cpu_write(kelevate_exit_flags, on ? X86_EFLAGS_AC : 0);
 }
 
-bool fix_smap(struct frame *frame)
+noinstr bool fix_smap(struct frame *frame)
 {
 	if (frame->error & X86_PF_INSTR || frame->flags & X86_EFLAGS_AC)
 		return false;

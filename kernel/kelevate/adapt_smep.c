@@ -17,7 +17,7 @@
 
 static DEFINE_PER_CPU(bool, is_off);
 
-static void write_cr4(unsigned long cr4)
+static __always_inline void write_cr4(unsigned long cr4)
 {
 	/* native_write_cr4() would put the bit back: it is one that the kernel pins */
 	asm volatile("mov %0, %%cr4" : : "r"(cr4) : "memory");
@@ -44,7 +44,7 @@ void smep_out(void)
 	this_cpu_write(is_off, false);
 }
 
-bool fix_smep(const struct frame *frame)
+noinstr bool fix_smep(const struct frame *frame)
 {
 	unsigned long cr4 = native_read_cr4();
 

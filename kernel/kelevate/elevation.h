@@ -48,6 +48,7 @@ void elevation_exit(void);
 int vectors_init(void);
 void vectors_exit(void);
 void vectors_load(const struct thread *t);
+bool vectors_are_loaded(const struct thread *t);
 void vectors_unload(void);
 
 /*

@@ -21,11 +21,14 @@
 #define REGS_FLAGS 144
 #define REGS_SS	   160
 
+#define FLAGS_FIXED 2
 #define FLAGS_IF   0x200
 #define FLAGS_AC   0x40000
 
 #define PAGE_FAULT 14
+#define VSYSCALL_ADDR (-10 << 20) /* which only asm/vsyscall.h has, for C */
 #define DEBUG	   1
+#define DR6_EMPTY  0xffff0ff0
 
 /* What lies on the stack once a vector's registers are saved. */
 #define AT_RDX	   0
@@ -100,18 +103,23 @@ SYM_CODE_START_LOCAL(\name)
 	movq \at(%rsp), %rax
 	movq %rax, (\at - 80)(%rdx)
 	.endr
-	leaq -80(%rdx), %rdx
 .if \switched
-	/* undo what kelevate_nmi did */
+kelevate_moved:
+	/* nothing on the stack that is left matters from here on */
 	movq %rsp, %rax
-	andq $-VECTOR_STACK_SIZE, %rax
-	movq VECTOR_STACK_SLOTS(%rax), %rcx
-	pushq VECTOR_STACK_TOPS(%rax)
-	popq (%rcx)
-	pushq VECTOR_STACK_TOPS + 8(%rax)
-	popq 8(%rcx)
+	leaq -80(%rdx), %rsp
+	/* undo what kelevate_nmi did, unless it was done for this vector, amid the NMI */
+	leaq 80(%rax), %rcx
+	testl $(VECTOR_STACK_SIZE - 1), %ecx
+	jnz kelevate_deliver
+	movq (VECTOR_STACK_SLOTS - VECTOR_STACK_SIZE)(%rcx), %rax
+	movq (VECTOR_STACK_TOPS - VECTOR_STACK_SIZE)(%rcx), %rdx
+	movq %rdx, (%rax)
+	movq (VECTOR_STACK_TOPS + 8 - VECTOR_STACK_SIZE)(%rcx), %rdx
+	movq %rdx, 8(%rax)
+.else
+	leaq -80(%rdx), %rsp
 .endif
-	movq %rdx, %rsp
 	jmp kelevate_deliver
 
 .Lring3\@:
@@ -123,12 +131,6 @@ SYM_CODE_END(\name)
 
 VECTORS kelevate_vectors, kelevate_common
 COMMON kelevate_common, 1
-SYM_CODE_START_LOCAL(kelevate_switched_end)
-	UNWIND_HINT_IRET_REGS
-	ANNOTATE_NOENDBR
-	int3
-SYM_CODE_END(kelevate_switched_end)
-
 VECTORS kelevate_vectors_in_place, kelevate_common_in_place
 COMMON kelevate_common_in_place, 0
 
@@ -137,7 +139,7 @@ SYM_CODE_START_LOCAL(kelevate_deliver)
 	UNWIND_HINT_IRET_REGS offset=AT_RIP
 	movq AT_VECTOR(%rsp), %rcx
 	cmpq $0, AT_RSP(%rsp)
-	js kelevate_hand_over
+	js kelevate_of_kernel
 	cmpl $PAGE_FAULT, %ecx
 	jne .Lnot_fixed
 
@@ -166,9 +168,14 @@ SYM_CODE_START_LOCAL(kelevate_deliver)
 
 .Lnot_fixed:
 	/* kernel code that was called on the user's stack: its fault is the kernel's */
-	cmpq $0, AT_RIP(%rsp)
-	js kelevate_hand_over
+	movq AT_RIP(%rsp), %rax
+	testq %rax, %rax
+	jns .Luser_code
+	andq $-4096, %rax
+	cmpq $VSYSCALL_ADDR, %rax
+	jne kelevate_of_kernel
 
+.Luser_code:
 	movq $__USER_CS, AT_CS(%rsp)
 	movq $__USER_DS, AT_SS(%rsp)
 	andq $~FLAGS_AC, AT_FLAGS(%rsp)
@@ -179,6 +186,24 @@ SYM_CODE_START_LOCAL(kelevate_deliver)
 1:	swapgs
 	jmp kelevate_hand_over
 SYM_CODE_END(kelevate_deliver)
+
+/* rcx: vector.  A debugger steps into kelevate_lower: that is no business of the kernel's. */
+SYM_CODE_START_LOCAL(kelevate_of_kernel)
+	UNWIND_HINT_IRET_REGS offset=AT_RIP
+	cmpl $DEBUG, %ecx
+	jne kelevate_hand_over
+	movq AT_RIP(%rsp), %rax
+	subq $kelevate_lower, %rax
+	cmpq $(kelevate_not_stepped - kelevate_lower), %rax
+	ja kelevate_hand_over
+	movl $DR6_EMPTY, %eax
+	movq %rax, %dr6
+	popq %rdx
+	popq %rcx
+	popq %rax
+	addq $16, %rsp
+	iretq
+SYM_CODE_END(kelevate_of_kernel)
 
 /* rcx: vector */
 SYM_CODE_START_LOCAL(kelevate_hand_over)
@@ -209,29 +234,24 @@ SYM_CODE_END(kelevate_hand_over)
 
 /*
  * A non-maskable interrupt that finds a frame still on a stack of ours may itself fault or hit a
- * breakpoint: those come to lie below.  GS may be the user's or the kernel's here.
+ * breakpoint: those come to lie below.  GS may be the user's or the kernel's here.  One word is
+ * free below the frame; the next is where the kernel keeps whether it is in an NMI already.
  */
 SYM_CODE_START(kelevate_nmi)
 	UNWIND_HINT_IRET_REGS
 	endbr64
-	pushq %rax
-	pushq %rcx
-	movq 16(%rsp), %rax
-	leaq kelevate_vectors(%rip), %rcx
-	cmpq %rcx, %rax
+	cmpq $kelevate_vectors, (%rsp)
 	jb 1f
-	leaq kelevate_switched_end(%rip), %rcx
-	cmpq %rcx, %rax
+	cmpq $kelevate_moved, (%rsp)
 	jae 1f
-	movq 40(%rsp), %rax
-	decq %rax /* the stack may be empty yet */
+	pushq %rax
+	movq 32(%rsp), %rax
 	andq $-VECTOR_STACK_SIZE, %rax
-	movq VECTOR_STACK_SLOTS(%rax), %rcx
-	subq $VECTOR_STACK_SHIFT, (%rcx)
-	subq $VECTOR_STACK_SHIFT, 8(%rcx)
-1:	popq %rcx
+	movq VECTOR_STACK_SLOTS(%rax), %rax
+	subq $VECTOR_STACK_SHIFT, (%rax)
+	subq $VECTOR_STACK_SHIFT, 8(%rax)
 	popq %rax
-	ANNOTATE_RETPOLINE_SAFE
+1:	ANNOTATE_RETPOLINE_SAFE
 	jmp *(kelevate_handlers + 2 * 8)(%rip)
 SYM_CODE_END(kelevate_nmi)
 
@@ -274,12 +294,17 @@ SYM_CODE_END(kelevate_to_ring0)
 
 /*
  * Elevated code calls this as an ordinary function: it returns 0, in ring 3.  The frame is built
- * on the kernel's stack, as the user's may not be there.
+ * on the kernel's stack, as the user's may not be there.  Ring 3 gets the flags that came, but for
+ * AC; single-stepping (TF) ends here, and goes on there.
  */
 SYM_CODE_START(kelevate_lower)
 	UNWIND_HINT_IRET_REGS
 	endbr64
+	xorl %ecx, %ecx
+.Lcaller:
 	movq (%rsp), %rcx
+.Lno_caller:
+	_ASM_EXTABLE(.Lcaller, .Lno_caller)
 	leaq 8(%rsp), %rdx
 	cli
 	movq PER_CPU_VAR(kelevate_stack_top), %rsp
@@ -288,6 +313,9 @@ SYM_CODE_START(kelevate_lower)
 	pushfq
 	orq $FLAGS_IF, (%rsp)
 	andq $~FLAGS_AC, (%rsp)
+	pushq $FLAGS_FIXED
+	popfq
+kelevate_not_stepped:
 	pushq $__USER_CS
 	pushq %rcx
 	pushq $-1

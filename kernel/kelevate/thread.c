@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Threads whose user code runs in ring 0.  Whether it does is decided anew with every return to
- * it: a user-return notifier diverts the kernel's way to ring 3 to kelevate_to_ring0 (entry.S), so all
- * that the kernel does before a return (signals, scheduling, registers) is done as ever.  What a
- * CPU needs for such a thread comes and goes with the thread, by preemption notifiers.
+ * it: a user-return notifier diverts the kernel's way to ring 3 to kelevate_to_ring0 (entry.S), so
+ * all that the kernel does before a return (signals, scheduling, registers) is done as ever.  What
+ * a CPU needs for such a thread comes and goes with the thread, by preemption notifiers.
  *
  * Nothing of this is there while no thread is elevated.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/atomic.h>
+#include <linux/cc_platform.h>
 #include <linux/cred.h>
 #include <linux/irq_work.h>
 #include <linux/mutex.h>
@@ -33,6 +34,7 @@ unsigned long kelevate_to_ring3;
 
 static DEFINE_PER_CPU(struct user_return_notifier, on_return);
 static DEFINE_PER_CPU(bool, listening);
+static DEFINE_PER_CPU(bool, not_alone); /* other notifiers were there before */
 
 /* ---- this CPU: interrupts off ---- */
 
@@ -75,16 +77,16 @@ static void go_up(struct thread *t, struct pt_regs *regs)
 {
 	unsigned long *back = (unsigned long *)regs - 1;
 
-	/* vsyscalls, and addresses that no iret goes to: the kernel's own way deals with them */
-	if (unlikely(!is_entry_code(*back) || regs->ip >= TASK_SIZE_MAX)) {
+	/* vsyscalls, addresses that no iret goes to, 32-bit code: the kernel's own way to ring 3 */
+	if (unlikely(!is_entry_code(*back) || regs->ip >= TASK_SIZE_MAX || regs->cs != __USER_CS)) {
 		if (t->up)
 			come_down(t);
 		return;
 	}
-	if (t->up) {
-		vectors_load(t); /* KVM_RUN, for one, loads the kernel's */
-	} else {
+	/* KVM_RUN, for one, loads the kernel's vectors, and a system call entry */
+	if (!t->up || !vectors_are_loaded(t) || this_cpu_read(not_alone)) {
 		raise_cpu(t);
+		this_cpu_write(not_alone, false);
 		t->up = true;
 	}
 	*back = (unsigned long)kelevate_to_ring0;
@@ -102,6 +104,8 @@ static bool may_stay(struct thread *t)
 	const struct cred *cred = current_cred();
 
 	if (unlikely(kernel.kernel_locked_down && READ_ONCE(*kernel.kernel_locked_down)))
+		return false;
+	if (unlikely(current->thread.gsbase)) /* arch_prctl() set it meanwhile */
 		return false;
 	if (likely(cred == t->cred))
 		return true;
@@ -128,6 +132,8 @@ static void check_again(struct thread *t, struct pt_regs *regs)
 		return;
 	/* a filter may have said so; and a program's threads that came down stay so */
 	if (test_syscall_work(SECCOMP) || t->elevation->flags & KELEVATE_PROGRAM)
+		return;
+	if (current->thread.gsbase) /* KELEVATE_ELEVATE says it in the log */
 		return;
 	t->want = true;
 	regs->ax = may_stay(t) ? 0 : -EPERM;
@@ -162,8 +168,11 @@ void kelevate_lowered(void)
 
 /* ---- faults that only an adaptor explains ---- */
 
-/* On the thread's kernel stack, interrupts off, before the kernel hears of it. */
-bool kelevate_fix_fault(struct frame *frame)
+/*
+ * On the thread's kernel stack, interrupts off, before the kernel hears of it.  What a tracer did
+ * here could fault, and the kernel read CR2 too late.
+ */
+noinstr bool kelevate_fix_fault(struct frame *frame)
 {
 	const struct thread *t = this_cpu_read(kelevate_thread);
 	unsigned long address = native_read_cr2();
@@ -190,6 +199,28 @@ static void queue_reap(struct irq_work *work)
 
 static struct irq_work ended_irq_work = IRQ_WORK_INIT(queue_reap);
 
+/*
+ * The last of the notifiers: those of KVM put the kernel's MSRs back, MSR_LSTAR among them, and may
+ * be there of a thread that had this CPU before.
+ */
+static void listen(void)
+{
+	struct user_return_notifier *own = this_cpu_ptr(&on_return);
+	struct hlist_node *last;
+
+	own->on_user_return = on_user_return;
+	user_return_notifier_register(own);
+	this_cpu_write(listening, true);
+	last = own->link.next;
+	if (likely(!last))
+		return;
+	while (last->next)
+		last = last->next;
+	hlist_del(&own->link);
+	hlist_add_behind(&own->link, last);
+	this_cpu_write(not_alone, true);
+}
+
 static void sched_in(struct preempt_notifier *notifier, int cpu)
 {
 	struct thread *t = container_of(notifier, struct thread, notifier);
@@ -198,11 +229,8 @@ static void sched_in(struct preempt_notifier *notifier, int cpu)
 	local_irq_save(flags);
 	this_cpu_write(kelevate_thread, t);
 	this_cpu_write(kelevate_stack_top, (unsigned long)(task_pt_regs(current) + 1));
-	if (!this_cpu_read(listening)) {
-		this_cpu_ptr(&on_return)->on_user_return = on_user_return;
-		user_return_notifier_register(this_cpu_ptr(&on_return));
-		this_cpu_write(listening, true);
-	}
+	if (!this_cpu_read(listening))
+		listen();
 	if (t->up)
 		raise_cpu(t);
 	local_irq_restore(flags);
@@ -335,6 +363,8 @@ static const char *obstacle(void)
 		return "the program uses the GS base";
 	if (boot_cpu_has(X86_FEATURE_XENPV))
 		return "Xen PV guests have no ring 0";
+	if (cc_platform_has(CC_ATTR_GUEST_STATE_ENCRYPT))
+		return "a guest with encrypted state (SEV-ES) has exceptions of its own";
 #ifdef X86_FEATURE_FRED
 	if (boot_cpu_has(X86_FEATURE_FRED))
 		return "this CPU delivers events by FRED: start Linux with fred=off";

@@ -42,6 +42,14 @@ void vectors_load(const struct thread *t)
 	load(tables[uses(t, KELEVATE_ADAPT_STACK)]);
 }
 
+bool vectors_are_loaded(const struct thread *t)
+{
+	struct desc_ptr idt;
+
+	store_idt(&idt);
+	return idt.address == (unsigned long)tables[uses(t, KELEVATE_ADAPT_STACK)];
+}
+
 void vectors_unload(void)
 {
 	asm volatile("lidt %0" : : "m"(stock));
