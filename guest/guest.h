@@ -66,6 +66,7 @@ int set_value(const char *path, const char *value);
 int make_folders(const char *path);
 
 /* mounts.c */
+void change_root(void);
 void set_up_system(void);
 void set_up_loopback(void);
 

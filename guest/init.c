@@ -2,7 +2,8 @@
 /*
  * The first process of the throw-away machine: makes an ordinary small system, loads kelevate,
  * runs one program as root with its streams relayed to the host, reports how it ended, powers
- * off.  Static; everything it needs lies in its own folder of the initramfs.
+ * off.  Static; everything it needs lies in its own folder: of the initramfs, or, where the root
+ * is the host's (its one argument), a folder of the host.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +18,9 @@
 #include <unistd.h>
 #include "guest.h"
 
-#define OURS "/.kbridge/"
 #define RUN "/run/kbridge/"
+
+static const char *ours = "/.kbridge"; /* our folder */
 
 void power_off(void)
 {
@@ -57,6 +59,15 @@ void fail(const char *format, ...)
 	channel_close();
 }
 
+/* A file of our folder; the name is good until the next call. */
+static const char *our(const char *name)
+{
+	static char path[4096];
+
+	snprintf(path, sizeof(path), "%s/%s", ours, name);
+	return path;
+}
+
 static int load_module(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), err;
@@ -74,36 +85,37 @@ static int load_module(const char *path)
 static void load_modules(const char *list_file)
 {
 	size_t size;
-	char *list = read_file(list_file, 65536, &size), *rest = list, *name;
-	char path[512];
+	char *list = read_file(our(list_file), 65536, &size), *rest = list, *name;
 
-	while (list && (name = strsep(&rest, "\n"))) {
-		snprintf(path, sizeof(path), OURS "%s", name);
-		if (*name && load_module(path))
+	while (list && (name = strsep(&rest, "\n")))
+		if (*name && load_module(our(name)))
 			warn("cannot load the module %s: %s", name, strerror(errno));
-	}
 	free(list);
 }
 
 /* ---- what programs with a kernel part need ---- */
 
-static void move_file(const char *from, const char *to)
+static void copy_library(const char *from, const char *to)
 {
-	if (rename(from, to) && errno != ENOENT)
+	size_t size;
+	char *data = read_file(from, 1024 * 1024, &size);
+
+	if (data ? write_file(to, data, size, 0755) : errno != ENOENT)
 		warn("cannot make %s: %s", to, strerror(errno));
+	free(data);
 }
 
 static void set_up_kernel_bridge(void)
 {
-	if (!access(OURS "kelevate.ko", R_OK) && load_module(OURS "kelevate.ko"))
+	if (!access(our("kelevate.ko"), R_OK) && load_module(our("kelevate.ko")))
 		warn("the kelevate module does not load: %s; see the kernel's messages",
 		     strerror(errno));
 	if (mkdir("/run/kbridge", 0700) && errno != EEXIST)
 		warn("cannot make /run/kbridge: %s", strerror(errno));
-	move_file(OURS "libkbridge.so", RUN "libkbridge.so");
-	if (make_libkernel(OURS "libkernel.so", RUN "libkernel.so") < 0)
+	copy_library(our("libkbridge.so"), RUN "libkbridge.so");
+	if (make_libkernel(our("libkernel.so"), RUN "libkernel.so") < 0)
 		warn("there is no libkernel.so for this boot");
-	unlink(OURS "libkernel.so");
+	unlink(our("libkernel.so"));
 }
 
 /*
@@ -134,17 +146,23 @@ static void open_console(void)
 		close(fd);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
+	if (argc > 1) {
+		ours = argv[1];
+		load_modules("modules"); /* overlay is one of them */
+		change_root();
+	}
 	set_up_system();
 	open_console();
-	load_modules(OURS "modules");
+	if (argc == 1)
+		load_modules("modules");
 	if (channel_open())
 		fail("no port named kbridge");
 	set_up_kernel();
 	set_up_loopback();
-	load_modules(OURS "program-modules");
+	load_modules("program-modules");
 	set_up_kernel_bridge();
 	channel_send_u32(FRAME_HELLO, 0, PROTOCOL_VERSION);
 	run_program();

@@ -12,6 +12,34 @@
 #include <unistd.h>
 #include "guest.h"
 
+/* ---- where the root is the host's ---- */
+
+#define LAYERS "/run"
+
+/*
+ * The root is the host's, read-only.  Put memory over it: what the program writes stays in this
+ * machine and goes with it.  Nothing of the host's is hidden but /run, whose sockets and locks are
+ * of processes that are not here.
+ */
+void change_root(void)
+{
+	if (mount("tmpfs", LAYERS, "tmpfs", 0, "mode=0755"))
+		fail("cannot mount tmpfs on " LAYERS ": %s", strerror(errno));
+	if (mkdir(LAYERS "/upper", 0755) || mkdir(LAYERS "/work", 0755) ||
+	    mkdir(LAYERS "/new", 0755))
+		fail("cannot make folders in " LAYERS ": %s", strerror(errno));
+	if (mount("overlay", LAYERS "/new", "overlay", 0,
+		  "lowerdir=/,upperdir=" LAYERS "/upper,workdir=" LAYERS "/work,xino=off"))
+		fail("cannot mount an overlay over the host's root: %s", strerror(errno));
+	if (mount("tmpfs", LAYERS "/new/run", "tmpfs", 0, "mode=0755"))
+		fail("cannot mount tmpfs on /run: %s", strerror(errno));
+	if (chdir(LAYERS "/new") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") ||
+	    chdir("/"))
+		fail("cannot change the root: %s", strerror(errno));
+}
+
+/* ---- the system ---- */
+
 static void mount_at(const char *type, const char *folder, unsigned long flags, const char *options)
 {
 	mkdir(folder, 0755);

@@ -163,6 +163,7 @@ def _run(args: argparse.Namespace) -> int:
         inherit=args.inherit,
         without=args.without,
         count=args.count,
+        root=args.root,
         verbose=args.verbose,
         dry_run=args.dry_run,
     )

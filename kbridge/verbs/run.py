@@ -15,8 +15,8 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kbridge import abi, elevation, interrupts, kelevate, libkernel, log, paths, proc, runtime
@@ -25,7 +25,17 @@ from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
 from kbridge.symbols import image as symbols
 from kbridge.symbols import kallsyms
-from kbridge.vm import contents, environment, fault, initramfs, machine, modules, native, qemu
+from kbridge.vm import (
+    contents,
+    environment,
+    fault,
+    hostroot,
+    initramfs,
+    machine,
+    modules,
+    native,
+    qemu,
+)
 from kbridge.vm.console import Console
 from kbridge.vm.fault import Fault
 from kbridge.vm.program import NOT_EXECUTABLE, NOT_FOUND, Program, examine
@@ -35,7 +45,12 @@ GUEST_PANIC = 123
 TIMED_OUT = 124
 OWN_FAILURE = 125
 
+_LOADED = "program-modules"  # the guest's list of them
+
 CONSOLE_LOG = "KBRIDGE_CONSOLE_LOG"  # a file that gets all that the guest's kernel says
+
+
+FindHeaders = Callable[[str], targets.KernelTarget]
 
 
 @dataclass
@@ -66,6 +81,7 @@ class RunRequest:
     inherit: bool = False
     without: Sequence[str] = field(default_factory=list)
     count: bool = False
+    root: str | None = None
     verbose: bool = False
     dry_run: bool = False
 
@@ -78,6 +94,8 @@ def _release(request: RunRequest, program: Program) -> str:
     wanted = request.kernel
     if request.kdir:
         wanted = targets.find(request.kernel, request.kdir).release
+    if request.root and wanted is None and (note is None or request.other_build):
+        return hostroot.newest()
     if note is None:
         if wanted is None and native.possible(platform.release(), None):
             return platform.release()
@@ -132,10 +150,10 @@ def _admitted(
 # What the guest gets
 
 
-def _kelevate(release: str, needed: bool) -> Path | None:
+def _kelevate(release: str, needed: bool, find: FindHeaders) -> Path | None:
     """kelevate.ko.  Programs without a kernel part can do without it."""
     try:
-        return kelevate.module(targets.find(release))
+        return kelevate.module(find(release))
     except KbridgeError as problem:
         if needed:
             raise
@@ -143,11 +161,13 @@ def _kelevate(release: str, needed: bool) -> Path | None:
         return None
 
 
-def _guest_files(image: images.KernelImage, needed: bool) -> contents.GuestFiles:
+def _guest_files(
+    image: images.KernelImage, needed: bool, find: FindHeaders = targets.find
+) -> contents.GuestFiles:
     """`needed`: the program cannot do without kelevate."""
     table = symbols.cached(image.vmlinuz)
     return contents.GuestFiles(
-        kelevate=_kelevate(image.release, needed),
+        kelevate=_kelevate(image.release, needed, find),
         libkbridge=runtime.library(),
         libkernel=libkernel.cached_runtime(table),
     )
@@ -310,26 +330,59 @@ def _run_here(request: RunRequest, program: Program, release: str) -> int:
     return status
 
 
-def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
-    image = images.find(release)
-    admitted = _admitted(request, program, image, symbols.cached(image.vmlinuz).build_id)
+@dataclass(frozen=True)
+class _Prepared:
+    machine: qemu.Machine
+    inherited: Sequence[int] = ()  # descriptors that QEMU gets
+
+
+@contextlib.contextmanager
+def _own_root(
+    request: RunRequest, program: Program, image: images.KernelImage
+) -> Iterator[_Prepared]:
+    """A machine whose root is memory, with the program and what it needs."""
     files = _guest_files(image, program.note is not None or request.elevate)
     tree = contents.program_tree(program, request.files)
     contents.check_memory(tree, request.memory)
-    log_file = os.environ.get(CONSOLE_LOG)
-    console = Console(show=request.verbose, file=Path(log_file) if log_file else None)
-    with contextlib.closing(console), tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
+    with tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
         initramfs.append(contents.base(image, files), initrd)
         with paths.scratch() as folder:
-            asked = modules.requested(image.modules, request.modules)
-            loaded = modules.needed(image.modules, (*program.modules, *asked))
-            contents.add_modules(tree, loaded, "program-modules", folder)
+            contents.add_modules(tree, _modules(request, program, image), _LOADED, folder)
             initramfs.pack(tree, initrd)
+        made = _machine(request, image.vmlinuz, machine.initramfs_path(initrd))
+        yield _Prepared(made, [initrd.fileno()])
+
+
+@contextlib.contextmanager
+def _host_root(
+    request: RunRequest, program: Program, image: images.KernelImage
+) -> Iterator[_Prepared]:
+    """A machine whose root is this one's."""
+    files = _guest_files(image, program.note is not None or request.elevate, hostroot.headers)
+    with paths.scratch("kbridge-root-") as folder:
+        hostroot.fill(image, files, _modules(request, program, image), folder)
+        root = hostroot.prepare(image, folder)
+        made = _machine(request, image.vmlinuz, root.initramfs)
+        yield _Prepared(replace(made, options=root.options, start=root.start))
+
+
+def _modules(request: RunRequest, program: Program, image: images.KernelImage) -> list[Path]:
+    asked = modules.requested(image.modules, request.modules)
+    return modules.needed(image.modules, (*program.modules, *asked))
+
+
+def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
+    image = hostroot.find(release) if request.root else images.find(release)
+    admitted = _admitted(request, program, image, symbols.cached(image.vmlinuz).build_id)
+    log_file = os.environ.get(CONSOLE_LOG)
+    console = Console(show=request.verbose, file=Path(log_file) if log_file else None)
+    prepare = _host_root if request.root else _own_root
+    with contextlib.closing(console), prepare(request, program, image) as prepared:
         outcome = machine.run(
-            _machine(request, image.vmlinuz, machine.initramfs_path(initrd)),
+            prepared.machine,
             _order(request, program, admitted),
             console,
-            inherited=[initrd.fileno()],
+            inherited=prepared.inherited,
             seconds=request.timeout,
             orderly=bool(log_file),
         )
@@ -338,22 +391,34 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
         return _status(request, program, outcome, console)
 
 
+def _described_root(request: RunRequest, program: Program, release: str) -> list[str]:
+    if request.root:
+        return [f"# kernel {release}; its root is this machine's, by virtme-ng, over 9p"]
+    tree = contents.program_tree(program, request.files)
+    contents.check_memory(tree, request.memory)
+    return [
+        f"# kernel {release}; in the initramfs, beside kbridge's own:",
+        *(f"#   {guest} <- {host}" for guest, host in sorted(tree.files.items())),
+        *(f"#   {guest} -> {text}" for guest, text in sorted(tree.links.items())),
+    ]
+
+
 def _describe(request: RunRequest, program: Program, release: str) -> None:
     """--dry-run: a line that one can paste, and comments."""
     lines = []
+    folder = Path(os.environ.get("TMPDIR") or "/tmp") / "kbridge-run"
     try:
-        kernel = images.find(release, download=False).vmlinuz
+        image = images.find(release, download=False)
     except KbridgeError:
-        kernel = paths.cache("images") / release / "boot" / f"vmlinuz-{release}"
+        vmlinuz = paths.cache("images") / release / "boot" / f"vmlinuz-{release}"
+        image = images.KernelImage(release, vmlinuz, None)
         lines.append(f"# the image of kernel {release} would be fetched first")
-    tree = contents.program_tree(program, request.files)
-    contents.check_memory(tree, request.memory)
-    initrd = Path(os.environ.get("TMPDIR") or "/tmp") / "kbridge-run" / "initramfs"
-    shown = _machine(request, kernel, initrd)
+    shown = _machine(request, image.vmlinuz, folder / "initramfs")
+    if request.root and image.modules:
+        root = hostroot.described(release, folder)
+        shown = replace(shown, options=root.options, start=root.start)
     argv = qemu.command(shown, qemu.Wires.by_hand(), kvm=qemu.kvm_works())
-    lines += [shlex.join(argv), f"# kernel {release}; in the initramfs, beside kbridge's own:"]
-    lines += [f"#   {guest} <- {host}" for guest, host in sorted(tree.files.items())]
-    lines += [f"#   {guest} -> {text}" for guest, text in sorted(tree.links.items())]
+    lines += [shlex.join(argv), *_described_root(request, program, release)]
     if request.modules:
         lines.append(f"# loads, with what they need: {', '.join(request.modules)}")
     if request.other_build and program.notes:
@@ -372,16 +437,21 @@ def _check(request: RunRequest) -> None:
         raise KbridgeError("--timeout is more than 0", hint="leave it out for no limit")
     if request.gdb is not None and not 0 < request.gdb < 1 << 16:
         raise KbridgeError(f"--gdb {request.gdb}: not a TCP port", hint="take one up to 65535")
+    if request.root and request.files:
+        raise KbridgeError(
+            "--root host and --file: the program sees this machine's files",
+            hint="leave --file out, and name the file by its path here",
+        )
 
 
 def _run(request: RunRequest) -> int:
     _check(request)
-    program = examine(request.program)
+    program = examine(request.program, scripts=bool(request.root))
     release = _release(request, program)
     build_id = program.note.build_id if program.note and not request.other_build else None
     _plan(request)
     wishes = (request.fresh, request.files, request.append, request.modules, request.gdb)
-    for_machine = any(wishes)
+    for_machine = any(wishes) or request.root is not None
     if not for_machine and native.possible(release, build_id):
         if not request.dry_run:
             return _run_here(request, program, release)

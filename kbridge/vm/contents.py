@@ -43,6 +43,15 @@ class GuestFiles:
     libkbridge: Path | None = None
     libkernel: Path | None = None
 
+    def named(self) -> list[tuple[str, Path]]:
+        """Those that there are, by their names in the guest's own folder."""
+        rows = (
+            ("kelevate.ko", self.kelevate),
+            ("libkbridge.so", self.libkbridge),
+            ("libkernel.so", self.libkernel),
+        )
+        return [(name, file) for name, file in rows if file is not None]
+
 
 def init_program() -> Path:
     """The guest's first process, compiled once for its sources."""
@@ -74,16 +83,19 @@ def _identity(file: Path | None) -> str:
     return f"{file}:{status.st_size}:{status.st_mtime_ns}"
 
 
+def write_modules(files: Sequence[Path], name: str, folder: Path) -> list[str]:
+    """Modules as insmod takes them, and the list `name` of their order; the files written."""
+    loaded = [f"{file.name.partition('.ko')[0]}.ko" for file in files]
+    for module, file in zip(loaded, files, strict=True):
+        (folder / module).write_bytes(modules.content(file))
+    (folder / name).write_text("".join(f"{module}\n" for module in loaded))
+    return [*loaded, name]
+
+
 def add_modules(tree: initramfs.Tree, files: Sequence[Path], name: str, folder: Path) -> None:
     """Put modules into the guest, and the list `name` that tells in which order they load."""
-    loaded = []
-    for file in files:
-        module = f"{file.name.partition('.ko')[0]}.ko"
-        (folder / module).write_bytes(modules.content(file))
-        tree.add_file(f"{OURS}/{module}", folder / module)
-        loaded.append(module)
-    (folder / name).write_text("".join(f"{module}\n" for module in loaded))
-    tree.add_file(f"{OURS}/{name}", folder / name)
+    for written in write_modules(files, name, folder):
+        tree.add_file(f"{OURS}/{written}", folder / written)
 
 
 def base_tree(image: KernelImage, files: GuestFiles, folder: Path) -> initramfs.Tree:
@@ -97,13 +109,8 @@ def base_tree(image: KernelImage, files: GuestFiles, folder: Path) -> initramfs.
         made = folder / guest.rpartition("/")[2]
         made.write_text(text)
         tree.add_file(guest, made)
-    for name, file in (
-        ("kelevate.ko", files.kelevate),
-        ("libkbridge.so", files.libkbridge),
-        ("libkernel.so", files.libkernel),
-    ):
-        if file is not None:
-            tree.add_file(f"{OURS}/{name}", file)
+    for name, file in files.named():
+        tree.add_file(f"{OURS}/{name}", file)
     return tree
 
 

@@ -60,6 +60,11 @@ def _built_in(modules: Path) -> set[str]:
         return set()
 
 
+def known(modules: Path) -> set[str]:
+    """The modules of the kernel, built in or not, by their names."""
+    return {*_built_in(modules), *_dependencies(modules)}
+
+
 def needed(modules: Path | None, names: tuple[str, ...] = CHANNEL) -> list[Path]:
     """The files of the modules `names`, each behind those that it needs; none if all built in.
 
@@ -96,10 +101,10 @@ def requested(modules: Path | None, names: Sequence[str]) -> tuple[str, ...]:
             f"no modules of the kernel here, so none can be loaded: {', '.join(names)}",
             hint="they belong in /lib/modules/RELEASE, where the kernel's package puts them",
         )
-    known = {*_built_in(modules), *_dependencies(modules)}
+    there = known(modules)
     for name, asked in zip(spelt, names, strict=True):
-        if name not in known:
-            near = options.nearest(name, known)
+        if name not in there:
+            near = options.nearest(name, there)
             raise UsageError(
                 f"--module {asked}: the kernel {modules.name} has no such module",
                 hint=f"did you mean {near}?" if near else "modules.dep, beside them, lists all",

@@ -233,10 +233,15 @@ def _libraries(path: Path, interpreter: Path) -> list[Path]:
     return [file for file in found if file.name not in OURS]
 
 
-def examine(name: str) -> Program:
-    """All about PROG.  Raises KbridgeError with status 126 (not executable) or 127 (not found)."""
+def examine(name: str, *, scripts: bool = False) -> Program:
+    """All about PROG.  Raises KbridgeError with status 126 (not executable) or 127 (not found).
+
+    `scripts`: PROG may be one, as where its interpreter is at its place.
+    """
     path = locate(name)
     content = _content(path)
+    if scripts and content.startswith(b"#!"):
+        return Program(path, (path,), None)
     _check_elf(path, content)
     elf = _elf(content, path)
     files = [path]

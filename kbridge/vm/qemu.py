@@ -34,7 +34,6 @@ _PROBE_VALUE = 0x2A  # isa-debug-exit ends QEMU with status 2 * value + 1
 # tsc=reliable, no_timer_check: do not test the emulated clocks.
 _KERNEL_WORDS = (
     "console=ttyS0",
-    f"rdinit={OURS}/init",
     "panic=-1",
     "tsc=reliable",
     "no_timer_check",
@@ -47,7 +46,8 @@ _KERNEL_WORDS = (
 class Machine:
     """What the machine is made of.  `memory` in MiB; `append` goes to the kernel as it is.
 
-    `gdb` is a TCP port of this machine on which gdb can attach.
+    `gdb` is a TCP port of this machine on which gdb can attach.  `options`: more of QEMU's.
+    `start`: the words that name the first process; they end the kernel's command line.
     """
 
     kernel: Path
@@ -57,6 +57,8 @@ class Machine:
     append: str = ""
     gdb: int | None = None
     verbose: bool = False
+    options: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,11 @@ def kvm_works() -> bool:
 
 
 def kernel_command_line(machine: Machine) -> str:
-    words = [*_KERNEL_WORDS, "loglevel=7" if machine.verbose else "quiet", machine.append]
+    first = () if machine.start else (f"rdinit={OURS}/init",)
+    words = [*_KERNEL_WORDS, *first, "loglevel=7" if machine.verbose else "quiet", machine.append]
     if machine.gdb:
         words.append("no_hash_pointers")  # kelevate tells where it places an image
+    words += machine.start
     return " ".join(filter(None, words))
 
 
@@ -173,6 +177,7 @@ def command(machine: Machine, wires: Wires, *, kvm: bool) -> list[str]:
         *_chardev("channel", wires.channel),
         *("-device", "virtio-serial-pci,max_ports=2"),
         *("-device", f"virtserialport,chardev=channel,name={PORT}"),
+        *machine.options,
     ]
     gdb = ["-gdb", f"tcp:127.0.0.1:{machine.gdb}"] if machine.gdb else []
     return [*argv, *gdb]
