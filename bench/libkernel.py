@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import entry
+import icount
 from libkernel_parts import growth, guest, report, start, subjects, tools, writing
 from libkernel_parts.commands import Spawner, say
 
@@ -75,7 +76,7 @@ def _measure(
         writings.append(writing.measure(spawner, kernel, own / "writing", amount.rounds, other))
         say(f"{release}: program starts")
         starts.append(start.measure(spawner, kernel, own / "start", amount.spawns))
-        if guest.possible():
+        if icount.possible():
             say(f"{release}: program starts in the virtual machine")
             programs = own / "start"
             guests.append(guest.measure(spawner, kernel, programs, amount.guest_spawns))

@@ -19,8 +19,8 @@ from kbridge.libkernel import VERSION
 from kbridge.pack import Image
 
 # kernel/kelevate/kelevate.h
-_ABI = 5
-_CALL = 0xB801  # _IO(0xb8, 0x01)
+_ABI = 6
+_CALL = 3
 _DONE = 0x6B622121
 _NAME_SIZE = 48
 _CALLED_BACK, _LINKED = 1, 2

@@ -162,7 +162,8 @@ void kb_first_gate(struct kb_image *program, long result)
 	if (result == -ECANCELED)
 		kb_fail(program->image.name, "its module_init() failed", "",
 			"the kernel log says with which error: dmesg, or kbridge run --verbose");
-	if (result != -EBADF && result != -ENOTTY)
+	/* what else it may be comes of a file that is none of ours */
+	if (result == -EFAULT || result == -ENOMEM || result == -ERANGE)
 		kb_fail(program->image.name, "a gate failed: ", strerror((int)-result),
 			"the kernel log (dmesg) says more");
 	lock(program, &before);

@@ -25,7 +25,7 @@ void kb_register(struct kb_image *program);
 void kb_unregister(struct kb_image *program);
 
 /*
- * A gate's call did not take place; `result` is what ioctl() returned (negative errno).  Sets up
+ * A gate's call did not take place; `result` is what lseek() returned (negative errno).  Sets up
  * what was missing and returns, or ends the program with status 125 and one line on stderr.
  */
 void kb_first_gate(struct kb_image *program, long result);

@@ -33,7 +33,7 @@ _NUMBERS = (
     "flags",
 )  # fmt: skip
 _WORD, _UNKNOWN = struct.Struct("<Q"), (1 << 64) - 1
-_ABI = 5
+_ABI = 6
 _LINKED = 2  # of the flags
 _BODY = struct.Struct(f"<{len(_POINTERS)}Q{len(_NUMBERS)}I")
 _SECTIONS = {"image": ".kbridge", "program": ".kbridge.program"}

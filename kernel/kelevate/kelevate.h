@@ -11,7 +11,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define KELEVATE_ABI 5
+#define KELEVATE_ABI 6
 
 /*
  * KELEVATE_LOAD (struct kelevate_image *): give the image a home in the module area, finish it
@@ -24,18 +24,21 @@
 #define KELEVATE_LOAD _IOW(0xb8, 0x00, struct kelevate_image)
 
 /*
- * KELEVATE_CALL (the image's `content` address << 4 | index), gate number `index`.  Its words
- * travel in registers that a system call keeps:
+ * lseek(fd, the image's `content` address << 4 | index, KELEVATE_CALL): gate number `index`.  It
+ * has little more than half of an ioctl()'s way through the kernel.  The number is SEEK_DATA: of a
+ * file that is none of ours, it moves nothing, as no file has data that far out.  The words travel
+ * in registers that a system call keeps:
  *   rbx rbp r12 r10 r8 r9   the six words of the x86-64 calling convention, in its order
  *   rsp + 32                further words, as many as the image's gate table says
- * When the call took place rdi is KELEVATE_DONE, rdx and rsi are the function's rax and rdx
- * (the result of ioctl() itself is cut to an int by the kernel), and rax is 0.
- * Errors: ENOTTY (the file does not hold this image), EINVAL, EPERM, EFAULT, ENOMEM.
+ * When the call took place rdi is KELEVATE_DONE, rdx and rsi are the function's rax and rdx, and
+ * rax is 0, which can never be taken for -ERESTARTSYS.
+ * Errors: ENOTTY (the file does not hold this image), ERANGE (it has no such gate), EPERM, EFAULT,
+ * ENOMEM; of a file that is none of ours, any.
  *
  * The gate of module_init() tells what it returned at KELEVATE_LOAD; it is not run again.  When
  * that was negative, every other gate fails with ECANCELED.
  */
-#define KELEVATE_CALL _IO(0xb8, 0x01)
+#define KELEVATE_CALL 3
 #define KELEVATE_DONE 0x6b622121
 
 /*

@@ -31,6 +31,7 @@ struct slot {
 	struct elevation *program; /* that was elevated through this file */
 	struct pid *first;	   /* process that made its first gate, held: it is in the log */
 	u64 exec;		   /* which program of that process */
+	const struct cred *cred;   /* that may elevate, held */
 };
 
 /* ---- who may ---- */
@@ -54,10 +55,28 @@ static int may_load(void)
 	return security_locked_down(LOCKDOWN_MODULE_SIGNATURE);
 }
 
-/* Lockdown can be raised after an image was loaded, and its gates are ways for root too. */
-static int may_call(void)
+/*
+ * As may_elevate(), cheaply: credentials are never changed in place, so the answer for the ones
+ * that were asked for last holds, as long as they are held.
+ */
+static int may_elevate_again(struct slot *slot)
 {
-	int err = may_elevate();
+	const struct cred *cred = current_cred();
+	int err;
+
+	if (likely(READ_ONCE(slot->cred) == cred && !in_compat_syscall() &&
+		   !test_thread_flag(TIF_ADDR32)))
+		return 0;
+	err = may_elevate();
+	if (!err)
+		put_cred(xchg(&slot->cred, get_cred(cred)));
+	return err;
+}
+
+/* Lockdown can be raised after an image was loaded, and its gates are ways for root too. */
+static int may_call(struct slot *slot)
+{
+	int err = may_elevate_again(slot);
 
 	if (unlikely(err))
 		return err;
@@ -186,8 +205,8 @@ static long call(struct slot *slot, unsigned long arg)
 	if (unlikely(!inst || !is_image(inst, arg >> GATE_BITS << PAGE_SHIFT)))
 		return -ENOTTY;
 	if (unlikely(index >= inst->ngates))
-		return -EINVAL;
-	err = may_call();
+		return -ERANGE;
+	err = may_call(slot);
 	if (unlikely(err))
 		return err;
 	log_use(slot, inst->mod->name);
@@ -197,7 +216,14 @@ static long call(struct slot *slot, unsigned long arg)
 	r->dx = result.rax;
 	r->si = result.rdx;
 	r->di = KELEVATE_DONE;
-	return 0; /* which can never be taken for -ERESTARTSYS */
+	return 0;
+}
+
+static loff_t kelevate_llseek(struct file *file, loff_t arg, int whence)
+{
+	if (unlikely(whence != KELEVATE_CALL))
+		return -ESPIPE;
+	return call(file->private_data, arg);
 }
 
 /* ---- loading and attaching ---- */
@@ -301,7 +327,7 @@ static long elevate_caller(struct slot *slot, struct kelevate_elevation __user *
 static long invoke(struct slot *slot, struct kelevate_invocation __user *user)
 {
 	struct kelevate_invocation i;
-	long err = may_call();
+	long err = may_call(slot);
 
 	if (err)
 		return err;
@@ -333,8 +359,6 @@ static long kelevate_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	struct slot *slot = file->private_data;
 
 	switch (cmd) {
-	case KELEVATE_CALL:
-		return call(slot, arg);
 	case KELEVATE_LOAD:
 		return load(slot, (const void __user *)arg);
 	case KELEVATE_ATTACH:
@@ -413,6 +437,7 @@ static int kelevate_release(struct inode *inode, struct file *file)
 	if (slot->instance)
 		instance_put(slot->instance);
 	put_elevation(slot->program);
+	put_cred(slot->cred);
 	put_pid(slot->first);
 	kfree(slot);
 	return 0;
@@ -422,6 +447,7 @@ static const struct file_operations fops = {
 	.owner = THIS_MODULE,
 	.open = kelevate_open,
 	.release = kelevate_release,
+	.llseek = kelevate_llseek,
 	.unlocked_ioctl = kelevate_ioctl,
 	.mmap = kelevate_mmap,
 };

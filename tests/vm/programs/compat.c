@@ -21,6 +21,7 @@ static const char device[] = "/dev/kelevate";
 #ifdef __i386__ /* -m32 */
 enum {
 	OPEN = 5,
+	LSEEK = 19,
 	IOCTL = 54,
 	EXIT = 1
 };
@@ -35,15 +36,15 @@ static long call(long number, long a, long b, long c)
  * To 64-bit mode and back: the segment is there for every process.  Jumps, as QEMU 7.2 emulates
  * far calls with the kernel's rights, and SMAP stops it.
  */
-long native(long number, long a, long b, long low, long high);
+long native(long number, long a, long low, long high, long c);
 __asm__(".text\n"
 	"native: push %ebx; push %esi; push %edi\n"
 	"	mov 16(%esp), %eax; mov 20(%esp), %edi; mov 24(%esp), %esi\n"
-	"	mov 28(%esp), %edx; mov 32(%esp), %ecx\n"
+	"	mov 28(%esp), %ecx; mov 32(%esp), %edx\n"
 	"	mov $back, %ebx; ljmp $0x33, $1f\n"
 	"2:	pop %edi; pop %esi; pop %ebx; ret\n"
 	"	.code64\n"
-	"1:	mov %edi, %edi; mov %esi, %esi; mov %edx, %edx; shl $32, %rcx; or %rcx, %rdx\n"
+	"1:	mov %edi, %edi; mov %esi, %esi; mov %edx, %edx; shl $32, %rcx; or %rcx, %rsi\n"
 	"	syscall\n"
 	"	ljmp *(%rbx)\n"
 	".section .rodata\n"
@@ -54,6 +55,7 @@ __asm__(".text\n"
 #define X32 0x40000000
 enum {
 	OPEN = X32 | 2,
+	LSEEK = X32 | 8,
 	IOCTL = X32 | 514,
 	EXIT = X32 | 60
 };
@@ -70,13 +72,13 @@ static long call(long number, long a, long b, long c)
 	return result;
 }
 
-static long native(long number, long a, long b, long low, long high)
+static long native(long number, long a, long low, long high, long c)
 {
 	u64 result = number, word = (u64)(unsigned long)high << 32 | (unsigned long)low;
 
 	__asm__ volatile("syscall"
 			 : "+a"(result)
-			 : "D"((u64)(unsigned long)a), "S"((u64)(unsigned long)b), "d"(word)
+			 : "D"((u64)(unsigned long)a), "S"(word), "d"((u64)(unsigned long)c)
 			 : "rcx", "r11", "memory");
 	return result;
 }
@@ -100,14 +102,14 @@ static int tries(u64 gate)
 
 	if (call(OPEN, (long)device, O_RDWR, 0) != -EPERM)
 		return 1;
-	if (call(IOCTL, INHERITED, KELEVATE_CALL, low) != -ENOTTY)
+	if (call(LSEEK, INHERITED, low, KELEVATE_CALL) != -ENOTTY)
 		return 2;
 	if (call(IOCTL, INHERITED, KELEVATE_LOAD, 0) != -ENOTTY)
 		return 3;
 	/* by the numbers of 64-bit programs */
 	if (native(2, (long)device, O_RDWR, 0, 0) != -EPERM)
 		return 4;
-	if (native(16, INHERITED, KELEVATE_CALL, low, high) != -EPERM)
+	if (native(8, INHERITED, low, high, KELEVATE_CALL) != -EPERM)
 		return 5;
 	if (native(16, INHERITED, LOAD64, 0, 0) != -EPERM)
 		return 6;

@@ -125,9 +125,6 @@ static void any_command(struct state *s)
 
 	if (chance(s, 2)) /* ours, with another direction, size or number */
 		command = _IOC(below(s, 4), 0xb8, below(s, 5), below(s, 1 << 14));
-	/* gates would be called by it */
-	if ((unsigned int)command == KELEVATE_CALL)
-		command = KELEVATE_LOAD;
 	note(s, raw(file(s), command, arg));
 }
 
@@ -137,8 +134,8 @@ static void wrong_gate(struct state *s)
 	unsigned long index = own->image.ngates + below(s, 65536 - own->image.ngates);
 	unsigned long arg = own->image.content << 4 | (index & 0xffff);
 
-	note(s, raw(own->fd, KELEVATE_CALL, arg));
-	note(s, raw(file(s), KELEVATE_CALL, own->image.content << 4));
+	note(s, raw_gate(own->fd, arg));
+	note(s, raw_gate(file(s), own->image.content << 4));
 }
 
 static void attach(struct state *s)

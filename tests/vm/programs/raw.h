@@ -41,4 +41,10 @@ static inline int raw(int fd, unsigned long command, unsigned long arg)
 	return ioctl(fd, command, arg) < 0 ? errno : 0;
 }
 
+/* A gate, also one that is not there: 0 or errno. */
+static inline int raw_gate(int fd, unsigned long which)
+{
+	return lseek(fd, which, KELEVATE_CALL) < 0 ? errno : 0;
+}
+
 #endif

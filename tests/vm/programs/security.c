@@ -63,7 +63,7 @@ static int ways_in(int fd)
 		found |= 1;
 	if (raw(fd, KELEVATE_LOAD, (unsigned long)&own->image) != EPERM)
 		found |= 2;
-	if (raw(fd, KELEVATE_CALL, first_gate()) != EPERM)
+	if (raw_gate(fd, first_gate()) != EPERM)
 		found |= 4;
 	if (raw(fd, KELEVATE_ATTACH, own->image.content) != EPERM)
 		found |= 8;
@@ -123,13 +123,15 @@ static void other_system_calls(void)
 
 	strcpy(low, DEVICE);
 	check("open() by int 0x80", int80(5, (long)low, O_RDWR, 0), -EPERM);
-	check("KELEVATE_CALL by int 0x80", int80(54, own->fd, KELEVATE_CALL, 0), -ENOTTY);
+	check("a gate by int 0x80", int80(19, own->fd, 0, KELEVATE_CALL), -ENOTTY);
 	check("KELEVATE_LOAD by int 0x80", int80(54, own->fd, (int)KELEVATE_LOAD, 0), -ENOTTY);
 	check("mmap2() by int 0x80", int80(90, 0, 0, 0) < 0, 1);
 	/* 514 is ioctl() of x32; a kernel without it knows no such call */
-	result = syscall(0x40000000 | 514, own->fd, KELEVATE_CALL, first_gate());
-	check("KELEVATE_CALL by x32's ioctl()", result < 0 && (errno == ENOSYS || errno == ENOTTY),
-	      1);
+	result = syscall(0x40000000 | 514, own->fd, KELEVATE_ATTACH, own->image.content);
+	check("KELEVATE_ATTACH by x32's ioctl()",
+	      result < 0 && (errno == ENOSYS || errno == ENOTTY), 1);
+	result = syscall(0x40000000 | 8, own->fd, first_gate(), KELEVATE_CALL);
+	check("a gate by x32's lseek()", result < 0 && (errno == ENOSYS || errno == EPERM), 1);
 }
 
 static void views(void)
@@ -362,7 +364,7 @@ static int locked_down(void)
 	mount("securityfs", "/sys/kernel/security", "securityfs", 0, NULL);
 	check("lockdown", put("/sys/kernel/security/lockdown", "integrity"), 0);
 	check("loading another image", new_file(), EPERM);
-	check("KELEVATE_CALL", raw(own->fd, KELEVATE_CALL, first_gate()), EPERM);
+	check("KELEVATE_CALL", raw_gate(own->fd, first_gate()), EPERM);
 	fflush(stdout);
 	my_pid(); /* which libkbridge ends, with one line and status 125 */
 	puts("FAIL a gate under lockdown");
