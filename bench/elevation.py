@@ -56,8 +56,8 @@ def _numbers(output: str) -> dict[str, float]:
 def _build(release: str, folder: Path) -> tuple[Path, Path]:
     used, unused = folder / "used", folder / "unused"
     kmod = PARTS / "used_kmod.c"
-    words = ["build", "-q", PARTS / "used.c", "--kmod", kmod, "-o", used, "--kernel", release]
-    proc.run([*KBRIDGE, *words])
+    how: list[str | Path] = ["--kmod", kmod, "-o", used, "--kernel", release]
+    proc.run([*KBRIDGE, "build", "-q", PARTS / "used.c", *how])
     includes = [f"-I{one}" for one in runtime.include_folders()]
     proc.run(["gcc", "-O2", "-static", *includes, PARTS / "unused.c", "-o", unused])
     return used, unused

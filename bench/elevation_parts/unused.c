@@ -12,7 +12,7 @@
 #include <kelevate.h>
 #include "cost.h"
 
-/* Two processes hand a byte to and fro. */
+/* Two processes hand a byte back and forth. */
 static void switches(const char *name)
 {
 	int to[2], from[2];
