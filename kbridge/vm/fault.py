@@ -19,10 +19,11 @@ from kbridge import elf as reader
 from kbridge.errors import CommandError
 
 # How the kernel begins to tell of a fault: lib/bug.c, arch/x86/mm/fault.c, __die_header() in
-# arch/x86/kernel/dumpstack.c (which says "Oops: " before all of them since 6.10 only).
+# arch/x86/kernel/dumpstack.c (which says "Oops: " before all of them since 6.10 only).  With "ip:"
+# it tells of a program's own code.
 _CAUSE = re.compile(
     r"kernel BUG at .*!|BUG: (?!scheduling|sleeping|workqueue).*|Oops: .*"
-    r"|general protection fault.*|[a-z0-9 ]+: [0-9a-f]{4} \[#\d+\].*"
+    r"|general protection fault(?! ip:).*|[a-z0-9 ]+: [0-9a-f]{4} \[#\d+\].*"
 )
 _END = "---[ end trace"
 _FUNCTION = r"\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?"

@@ -14,7 +14,18 @@ from pathlib import Path
 
 from kernel_log import complaints
 
-from faults.cases import CASES, DAMAGED, FREED, GOES_ON, HANGS, KEPT, PANICS, Case
+from faults.cases import (
+    CASES,
+    DAMAGED,
+    ELEVATED,
+    FREED,
+    GOES_ON,
+    HANGS,
+    KEPT,
+    PANICS,
+    SURVIVED,
+    Case,
+)
 from kbridge import proc
 from kbridge.vm import fault
 
@@ -53,7 +64,7 @@ class Row:
                     bad.append(f"{what}: {seen}, not {wanted}")
         if case.cause not in self.said:
             bad.append(f"{case.cause!r} is not in {self.said!r}")
-        if case.machine != HANGS and not re.search(rf"\b{case.named}\+0x", self.said):
+        if case.cause and not re.search(rf"\b{case.named}\+0x", self.said):
             bad.append(f"{case.named} is not in {self.said!r}")
         return [f"{case.key}: {line}" for line in bad]
 
@@ -137,7 +148,7 @@ def _unexpected(lines: Sequence[str], case: Case) -> list[str]:
         part.write("\n".join(line for line in lines if id(line) not in told))
         part.flush()
         found = complaints(Path(part.name), case.mild)
-    if not case.mild and len(own) != 1:
+    if (case.is_oops() and len(own) != 1) or (not case.cause and own):
         found.append(f"{len(own)} faults in {case.named}")
     return found
 
@@ -204,14 +215,14 @@ def alone(
 
 
 def all_of(release: str, folder: Path) -> list[Row]:
-    """Every case on that kernel, in the order of CASES."""
+    """Every case on that kernel."""
     folder.mkdir(parents=True, exist_ok=True)
     programs = build(folder, release)
-    survived = [case for case in CASES if case.machine == GOES_ON]
-    rows = {row.case: row for row in together(survived, release, programs, folder)}
+    rows = {row.case: row for row in together(SURVIVED, release, programs, folder)}
+    rows |= {row.case: row for row in together(ELEVATED, release, programs, folder)}
     for case in CASES:
         if case.left_to_chance():
             rows[case] = together([case], release, programs, folder)[0]
         elif case not in rows:
             rows[case] = alone(case, release, programs, folder)
-    return [rows[case] for case in CASES]
+    return [rows[case] for case in (*CASES, *ELEVATED)]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 GOES_ON = "goes on"
 DAMAGED = "goes on, damaged"
@@ -49,6 +49,9 @@ class Case:
 
     def left_to_chance(self) -> bool:
         return self.machine == UNSURE
+
+    def is_oops(self) -> bool:
+        return bool(self.cause) and not self.mild
 
     def survives(self) -> bool:
         return self.machine == GOES_ON
@@ -112,6 +115,37 @@ CASES = (
     _fatal("deep_recursion", "stack guard page was hit", "deeper"),
     _fatal("write_kernel_text", "int3"),
     _fatal("interrupts_off", "", machine=HANGS),
+)
+
+_ELEVATED = ("bracket", "program")
+_CALLED = ("null_read", "null_write", "null_call", "divide", "invalid_opcode", "noncanonical_read",
+           "noncanonical_call", "double_free", "mutex_held")  # fmt: skip
+_OWN = {
+    "null_read": SEGMENT,
+    "null_write": SEGMENT,
+    "null_call": SEGMENT,
+    "divide": "SIGFPE",
+    "invalid_opcode": "SIGILL",
+    "breakpoint": "SIGTRAP",
+    "noncanonical_read": SEGMENT,
+    "noncanonical_call": SEGMENT,
+    "write_kernel_constant": SEGMENT,
+    "stack_lost": SEGMENT,
+}
+
+# of kmod code that elevated code calls, and of elevated code itself
+ELEVATED = tuple(
+    case
+    for context in _ELEVATED
+    for case in (
+        *(
+            replace(case, context=context)
+            for case in CASES
+            if case.fault in _CALLED and case.context == "gate"
+        ),
+        # of these the kernel has a line as of any program, at the most
+        *(Case(f"own_{name}", got, "", context, mild=("traps: ",)) for name, got in _OWN.items()),
+    )
 )
 
 SURVIVED = tuple(case for case in CASES if case.survives())

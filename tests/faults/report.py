@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 
 from faults.boots import Row
+from faults.cases import ELEVATED
 
 TEMPLATE = Path(__file__).with_name("faults.md.j2")
 PAGE = Path(__file__).parents[2] / "docs/faults.md"
@@ -48,7 +49,8 @@ def cells(row: Row) -> list[str]:
     if case.left_to_chance():  # which is no result
         end = (case.got, case.machine, case.image)
     got, machine, image = end
-    return [case.fault, case.context, kernel(row.release), got, _words(row.said), machine, image]
+    return [case.fault, case.context, kernel(row.release), got, _words(row.said) or "-", machine,
+            image]  # fmt: skip
 
 
 def merged(rows: Iterable[Row]) -> list[list[str]]:
@@ -101,12 +103,13 @@ def markdown(rows: Sequence[Row], command: str) -> str:
     loader = jinja2.Environment(
         keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    parts = {True: [], False: []}  # type: dict[bool, list[Row]]
-    for row in rows:
-        parts[row.case.survives()].append(row)
+    survived = [row for row in rows if row.case.survives() and row.case not in ELEVATED]
+    others = [row for row in rows if not row.case.survives()]
+    elevated = [row for row in rows if row.case in ELEVATED]
     return loader.from_string(TEMPLATE.read_text()).render(
         command=command,
         releases=" and ".join(dict.fromkeys(row.release for row in rows)),
-        survived=table(merged(parts[True])),
-        others=table(merged(parts[False])),
+        survived=table(merged(survived)),
+        elevated=table(merged(elevated)),
+        others=table(merged(others)),
     )

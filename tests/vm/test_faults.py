@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from faults import boots, report
-from faults.cases import ALONE, CASES, PANICS, SURVIVED, Case
+from faults.cases import ALONE, CASES, ELEVATED, SURVIVED, Case
 
 from kbridge.kernels import target
 
@@ -63,28 +63,39 @@ def test_what_is_not_survived(
     check(rows)
 
 
-@pytest.mark.parametrize("fault", ["null_call", "double_free"])
-def test_what_kbridge_run_says(
-    built: tuple[str, dict[str, Path]], tmp_path: Path, fault: str
+@pytest.mark.parametrize("append", ["", pytest.param(HARD, marks=pytest.mark.slow)])
+def test_in_brackets_and_whole_programs(
+    built: tuple[str, dict[str, Path]], tmp_path: Path, append: str
 ) -> None:
     release, programs = built
-    case = next(one for one in CASES if one.fault == fault)
+    check(boots.together(ELEVATED, release, programs, tmp_path, append))
+
+
+def line_of(text: str) -> int:
+    lines = (boots.PROGRAMS / "faults_kmod.c").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("null_call", "return function()"),
+        pytest.param("double_free", "kfree(hidden(", marks=pytest.mark.slow),
+    ],
+)
+def test_what_kbridge_run_says(
+    built: tuple[str, dict[str, Path]], tmp_path: Path, name: str, text: str
+) -> None:
+    release, programs = built
+    case = next(one for one in CASES if one.fault == name)
     row = boots.alone(case, release, programs, tmp_path)
     assert row.got == case.got
     assert f"was killed by {case.got}; the guest's kernel says: " in row.said
     assert case.cause in row.said
-    assert f" in {fault}+0x" in row.said
-    line = next(
-        number
-        for number, text in enumerate(
-            (boots.PROGRAMS / "faults_kmod.c").read_text().splitlines(), 1
-        )
-        if {"null_call": "return function()", "double_free": "kfree(hidden("}[fault] in text
-    )
-    assert row.said.endswith(f"(faults_kmod.c:{line})"), row.said
+    assert f" in {name}+0x" in row.said
+    assert row.said.endswith(f"(faults_kmod.c:{line_of(text)})"), row.said
 
 
 def test_the_page_has_every_fault() -> None:
     there = {(fault, context) for fault, context, _ in report.read(report.PAGE.read_text())}
-    assert there == {(case.fault, case.context) for case in CASES}
-    assert any(case.machine == PANICS for case in CASES)
+    assert there == {(case.fault, case.context) for case in (*CASES, *ELEVATED)}
