@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Kbridge
 
 from kbridge import __version__, paths, pkg_config, proc, runtime
 from kbridge.errors import KbridgeError
@@ -24,10 +26,11 @@ def ask(folder: Path, *words: str) -> str:
     return proc.run(["pkg-config", *words, "libkbridge"], env=env).stdout.strip()
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("KBRIDGE_CACHE", str(tmp_path / "a cache"))
-    return pkg_config.folder()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KBRIDGE_CACHE", str(tmp_path_factory.mktemp("a cache")))
+        yield pkg_config.folder()
 
 
 def test_a_program_is_built_with_it(folder: Path, tmp_path: Path) -> None:
@@ -63,6 +66,14 @@ def test_its_other_fields(folder: Path) -> None:
     assert ask(folder, "--validate") == ""
     header = Path(ask(folder, "--variable=includedir").replace("\\ ", " ")) / "kbridge.h"
     assert header.read_text() == paths.source("runtime", "kbridge.h").read_text()
+
+
+def test_the_command_prints_the_folder(kbridge: Kbridge, folder: Path) -> None:
+    done = kbridge("pkg-config-path")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{folder}\n", "")
+    done = kbridge("pkg-config-path", "there")
+    assert done.returncode == 2
+    assert "unrecognized arguments: there" in done.stderr
 
 
 def test_what_an_older_version_left_is_replaced(folder: Path) -> None:
