@@ -435,6 +435,10 @@ def _check(request: RunRequest) -> None:
         )
     if request.timeout is not None and request.timeout <= 0:
         raise KbridgeError("--timeout is more than 0", hint="leave it out for no limit")
+    if (request.inherit or request.without or request.count) and not request.elevate:
+        raise KbridgeError(
+            "--inherit, --without and --count are of an elevated program", hint="add --elevate"
+        )
     if request.gdb is not None and not 0 < request.gdb < 1 << 16:
         raise KbridgeError(f"--gdb {request.gdb}: not a TCP port", hint="take one up to 65535")
     if request.root and request.files:
