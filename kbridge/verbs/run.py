@@ -312,21 +312,28 @@ def _run_here(request: RunRequest, program: Program, release: str) -> int:
     native.prepare()
     order = _order(request, program, admitted)
     log.detail(f"running {program.path} on this machine's kernel")
-    try:
-        status = native.run(
-            program.path,
-            order.argv,
-            order.environment,
-            request.timeout,
-            order.elevation,
-            request.count,
-        )
-    except OSError as problem:
-        raise _not_started(program, problem.errno or errno.ENOEXEC) from problem
+    with contextlib.closing(native.KernelLog()) as kernel_log:
+        try:
+            status = native.run(
+                program.path,
+                order.argv,
+                order.environment,
+                request.timeout,
+                order.elevation,
+                request.count,
+            )
+        except OSError as problem:
+            raise _not_started(program, problem.errno or errno.ENOEXEC) from problem
+        said = kernel_log.lines()
     if status is None:
         raise _too_late(request.timeout)
     if status < 0:
-        return _signal_status(program, -status, "", "dmesg shows what the kernel says")
+        found = fault.last(said)
+        # other programs run here too: only what a kmod did is this one's
+        blamed, more = _blame(program, found if found and "[kb:" in found.function else None)
+        cause = f"; the kernel says: {blamed}" if blamed else ""
+        hint = f"dmesg shows what the kernel says{more}"
+        return _signal_status(program, -status, cause, hint)
     return status
 
 

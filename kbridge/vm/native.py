@@ -45,6 +45,35 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+class KernelLog:
+    """What the kernel says from now on; nothing where that cannot be read."""
+
+    def __init__(self) -> None:
+        try:
+            self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError:
+            self._fd = -1
+
+    def lines(self) -> list[str]:
+        """Its messages.  A record is PRIORITY,NUMBER,TIME,FLAGS;TEXT and more lines."""
+        found: list[str] = []
+        while self._fd >= 0:
+            try:
+                record = os.read(self._fd, 8192)
+            except BrokenPipeError:
+                continue  # the oldest were overwritten
+            except OSError:
+                break
+            found.append(record.decode("utf-8", "replace").partition(";")[2].partition("\n")[0])
+        return found
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
 def prepare(folder: Path = Path(runtime.RUN_FOLDER)) -> None:
     """Make the folder of this boot with libkernel.so and libkbridge.so, where it is not there."""
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -74,6 +74,10 @@ def test_runs_on_the_kernel_that_is_there(kbridge: Kbridge, machine: Path, tmp_p
     seven.write_text("#include <stdio.h>\nint main(void) { return getchar() == 'x' ? 7 : 1; }\n")
     subprocess.run(["gcc", "-static", "-o", tmp_path / "seven", seven], check=True)
     run = "/py/bin/python -m kbridge run"
+    faulty = tmp_path / "faults"
+    words = ["build", where.with_name("faults.c"), "--kmod", where.with_name("faults_kmod.c")]
+    done = kbridge(*words, "-o", faulty, "--kernel", release)
+    assert done.returncode == 0, done.stderr
     subprocess.run([sys.executable, "-m", "compileall", "-q", machine / "site"], check=False)
     script = f"""
         export PYTHONHOME=/py PYTHONPATH=/py/site KBRIDGE_CACHE=/py/cache
@@ -81,10 +85,12 @@ def test_runs_on_the_kernel_that_is_there(kbridge: Kbridge, machine: Path, tmp_p
         rm -rf /run/kbridge; cd {shlex.quote(str(tmp_path))}
         {run} -v ./where; echo "status $?"
         echo x | {run} ./seven; echo "status $?"
+        {run} ./faults gate null_call; echo "status $?"
         /bin/busybox ls -ld /run/kbridge /run/kbridge/libkernel.so
         /bin/busybox chmod 755 /run/kbridge; {run} ./where; echo "status $?"
     """
-    share = [f"{machine}:/py", f"{program}:{program}", f"{tmp_path / 'seven'}:{tmp_path / 'seven'}"]
+    own = (program, faulty, tmp_path / "seven")
+    share = [f"{machine}:/py", *(f"{file}:{file}" for file in own)]
     files = [word for pair in share for word in ("--file", pair)]
     loader = "/lib64/ld-linux-x86-64.so.2"
     for file in (loader, "/lib/x86_64-linux-gnu/libc.so.6"):
@@ -96,8 +102,10 @@ def test_runs_on_the_kernel_that_is_there(kbridge: Kbridge, machine: Path, tmp_p
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     statuses = re.findall(r"^status (\d+)$", done.stdout, re.MULTILINE)
-    assert statuses == ["0", "7", "125"], said
+    assert statuses == ["0", "7", "137", "125"], said
     assert done.stdout.count("ok   kb_symbol") == 1, said
     assert "on this machine's kernel" in done.stderr
+    killed = "faults was killed by SIGKILL; the kernel says: BUG: kernel NULL pointer dereference"
+    assert re.search(rf"{killed}.* in null_call\+0x\S+ \[kb:faults\]$", done.stderr, re.MULTILINE)
     assert re.search(r"^drwx------ .* /run/kbridge$", done.stdout, re.MULTILINE), said
     assert "is not root's own folder with mode 0700" in done.stderr
