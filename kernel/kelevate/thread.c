@@ -5,7 +5,7 @@
  * all that the kernel does before a return (signals, scheduling, registers) is done as ever.  What
  * a CPU needs for such a thread comes and goes with the thread, by preemption notifiers.
  *
- * Nothing of this is there while no thread is elevated.
+ * Nothing of this is there while no thread is elevated, and for a second after.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -265,6 +265,8 @@ static struct preempt_ops preempt_ops = {
 
 /* ---- their life ---- */
 
+#define LINGER HZ /* to detach waits for all processors: not for each program anew */
+
 static DEFINE_MUTEX(attaching);
 static bool attached;
 static atomic_t threads = ATOMIC_INIT(0);
@@ -337,18 +339,25 @@ static void detach(void)
 	attached = false;
 }
 
-static void reap(struct work_struct *work)
+static void detach_unused(struct work_struct *work)
 {
-	struct thread *t, *next;
-	struct llist_node *all;
-
 	mutex_lock(&attaching);
-	all = llist_del_all(&ended);
-	synchronize_rcu(); /* the scheduler may still have one in hand */
-	llist_for_each_entry_safe(t, next, all, ended) free_thread(t);
 	if (attached && !atomic_read(&threads))
 		detach();
 	mutex_unlock(&attaching);
+}
+
+static DECLARE_DELAYED_WORK(detach_work, detach_unused);
+
+static void reap(struct work_struct *work)
+{
+	struct llist_node *all = llist_del_all(&ended);
+	struct thread *t, *next;
+
+	synchronize_rcu(); /* the scheduler may still have one in hand */
+	llist_for_each_entry_safe(t, next, all, ended) free_thread(t);
+	if (!atomic_read(&threads))
+		mod_delayed_work(system_wq, &detach_work, LINGER);
 }
 
 /* ---- KELEVATE_ELEVATE ---- */
@@ -493,5 +502,7 @@ void elevation_exit(void)
 {
 	irq_work_sync(&ended_irq_work);
 	flush_work(&reap_work);
+	cancel_delayed_work_sync(&detach_work);
+	detach_unused(NULL);
 	vectors_exit();
 }
