@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from kbridge.errors import KbridgeError
 from kbridge.verbs import run
-from kbridge.vm import native, protocol, qemu
+from kbridge.vm import fault, native, protocol, qemu
 from kbridge.vm.console import Console
 from kbridge.vm.protocol import Frame, Type
 from kbridge.vm.relay import Order, Outcome, Relay
@@ -117,6 +119,24 @@ def test_the_last_fault_and_its_function(said: str, fault: str | None) -> None:
     console.take(said.encode())
     found = console.fault()
     assert (found.text() if found else None) == fault
+
+
+def test_the_source_line_of_a_fault(tmp_path: Path) -> None:
+    program, debug = tmp_path / "app", tmp_path / "app.kmod.debug"
+    (tmp_path / "f.c").write_text("int f(int *p)\n{\n\treturn *p;\n}\n")
+    flags = ["-O2", "-g", "-ffreestanding", "-fcf-protection=none", "-nostdlib", "-Wl,-Ttext=0"]
+    words = ["gcc", *flags, "-static", "-Wl,-e0", "f.c", "-o", debug]
+    subprocess.run(words, cwd=tmp_path, check=True)
+    with debug.open("rb") as stream:
+        text = ELFFile(stream).get_section_by_name(".text").data()
+    said = ["Oops: 0000 [#1]", "RIP: 0010:f+0x0/0x3 [kb:app]"]
+    found = fault.last(said)
+    assert found
+    program.write_bytes(b"head" + text + b"tail")
+    assert fault.source_line(found, [program]) == "f.c:3"
+    program.write_bytes(b"head" + text[:-1] + b"\0tail")  # built again since, without -g
+    assert fault.source_line(found, [program]) == ""
+    assert fault.source_line(found, [tmp_path / "other"]) == ""
 
 
 class Guest(threading.Thread):
