@@ -9,7 +9,8 @@ from pathlib import Path
 
 _BAD = re.compile(
     r"\bBUG[: ]|WARNING:|Oops|general protection|Kernel panic|Call Trace|soft lockup|"
-    r"unable to handle|double fault|refcount_t|use-after-free|W\+X|list_(?:add|del) corruption"
+    r"unable to handle|double fault|refcount_t|use-after-free|W\+X|list_(?:add|del) corruption|"
+    r"\[#\d+\]"  # "divide error: 0000 [#1]" is not called an Oops by every kernel
 )
 
 # a mere stack dump, as of sysfs for a name that is taken, has no "end trace"
