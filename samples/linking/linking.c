@@ -131,7 +131,12 @@ int main(void)
 
 	read_dynamic(base);
 	version = kernel_version();
-	if (version < 0 || print_slots(base, version))
+	if (version < 0) {
+		fprintf(stderr,
+			"linking: ld.so binds no kernel name here (built with link=script?)\n");
+		return 1;
+	}
+	if (print_slots(base, version))
 		return 1;
 	if (read_named(&named, banner, sizeof(banner) - 1))
 		return 1;
