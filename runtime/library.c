@@ -42,7 +42,7 @@ static int ours(const char *path, int sticky)
 
 	if (stat(path, &seen) || (seen.st_uid && seen.st_uid != geteuid()))
 		return 0;
-	return !(seen.st_mode & (S_IWGRP | S_IWOTH)) || (sticky && seen.st_mode & S_ISVTX);
+	return !(seen.st_mode & 0022) || (sticky && seen.st_mode & S_ISVTX);
 }
 
 /* The file, its folder, and the folders above, of which sticky ones like /tmp will do. */

@@ -87,7 +87,7 @@ static void end(struct work_struct *work)
 	struct waiter *waiting = xchg(&inst->waiting, NULL);
 	bool ended;
 
-	if (waiting)
+	if (waiting) /* died() reads it: the task is held before it is seen */
 		smp_store_release(&waiting->worker, get_task_struct(current));
 	ended = !inst->finished || withdraw_from_kernel(inst);
 	if (ended) {
@@ -109,6 +109,7 @@ static void end(struct work_struct *work)
 
 static bool died(struct waiter *waiting)
 {
+	/* of end() */
 	const struct task_struct *worker = smp_load_acquire(&waiting->worker);
 
 	return worker && READ_ONCE(worker->flags) & PF_EXITING;

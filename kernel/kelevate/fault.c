@@ -73,7 +73,7 @@ static void end_process(void)
 
 static int oops(struct notifier_block *nb, unsigned long event, void *data)
 {
-	const struct pt_regs *regs = ((struct die_args *)data)->regs;
+	struct pt_regs *regs = ((struct die_args *)data)->regs;
 	unsigned long from;
 
 	if (event != DIE_OOPS || !regs || user_mode(regs))

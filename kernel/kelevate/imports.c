@@ -13,7 +13,7 @@
 #include "internal.h"
 
 /* Per-CPU offsets and constants are below, the kernel and its modules far above. */
-#define LOW_END (1ul << 32)
+#define LOW_END BIT(32)
 
 static struct module *hold_module_at(unsigned long address)
 {

@@ -74,11 +74,11 @@ struct kernel_functions {
 	void *(*execmem_alloc)(int type, size_t size); /* ... or this one */
 	struct module *(*__module_address)(unsigned long addr);
 	struct mod_tree_bounds *mod_tree;
-	struct mutex *module_mutex;
+	struct mutex *module_mutex; /* the kernel's, of its list of modules */
 	int *modules_disabled;
 	enum lockdown_reason *kernel_locked_down; /* may be NULL */
 	struct kset **module_kset;
-	struct kobj_type *module_ktype;
+	const struct kobj_type *module_ktype;
 	bool (*kallsyms_show_value)(const struct cred *cred);
 	unsigned long text; /* address of _text: tells the KASLR slide */
 	/* of user code in ring 0; where one is 0, there is none */

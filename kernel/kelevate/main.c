@@ -87,12 +87,10 @@ static int may_call(struct slot *slot)
 
 /* ---- the gate ---- */
 
-typedef unsigned long word;
-
 /* rax and rdx, as a function returns them */
 struct words2 {
-	word rax;
-	word rdx;
+	u64 rax;
+	u64 rdx;
 };
 
 /*
@@ -100,20 +98,20 @@ struct words2 {
  * behind nothing else: so a call with one passes any stack words.  Words that the function does
  * not take do no harm.
  */
-#define STACK_CALL(n)                                                                              \
-	struct stack##n {                                                                          \
-		word w[n];                                                                         \
-	};                                                                                         \
-	typedef struct words2 (*function##n)(word, word, word, word, word, word, struct stack##n); \
-	static noinline int call_with_##n(void *function, struct pt_regs *r, u32 words,            \
-					  struct words2 *result)                                   \
-	{                                                                                          \
-		struct stack##n s = {};                                                            \
-                                                                                                   \
-		if (copy_from_user(&s, (void __user *)r->sp + 32, words * sizeof(word)))           \
-			return -EFAULT;                                                            \
-		*result = ((function##n)function)(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9, s);  \
-		return 0;                                                                          \
+#define STACK_CALL(n)                                                                         \
+	struct stack##n {                                                                     \
+		u64 w[n];                                                                     \
+	};                                                                                    \
+	static noinline int call_with_##n(void *function, struct pt_regs *r, u32 words,       \
+					  struct words2 *result)                              \
+	{                                                                                     \
+		struct words2 (*f)(u64, u64, u64, u64, u64, u64, struct stack##n) = function; \
+		struct stack##n s = {};                                                       \
+                                                                                              \
+		if (copy_from_user(&s, (void __user *)r->sp + 32, words * sizeof(*s.w)))      \
+			return -EFAULT;                                                       \
+		*result = f(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9, s);                   \
+		return 0;                                                                     \
 	}
 
 STACK_CALL(4)
@@ -122,17 +120,17 @@ STACK_CALL(64)
 
 /* Too many for two copies on the kernel stack: the rest of them waits in the heap. */
 struct stack256 {
-	word w[KELEVATE_MAX_STACK_WORDS];
+	u64 w[KELEVATE_MAX_STACK_WORDS];
 };
 
 static noinline int call_with_256(void *function, struct pt_regs *r, u32 words,
 				  struct words2 *result)
 {
-	struct words2 (*f)(word, word, word, word, word, word, struct stack256) = function;
+	struct words2 (*f)(u64, u64, u64, u64, u64, u64, struct stack256) = function;
 	struct stack256 *s = kzalloc(sizeof(*s), GFP_KERNEL);
 	int err = s ? 0 : -ENOMEM;
 
-	if (!err && copy_from_user(s, (void __user *)r->sp + 32, words * sizeof(word)))
+	if (!err && copy_from_user(s, (void __user *)r->sp + 32, words * sizeof(*s->w)))
 		err = -EFAULT;
 	if (!err)
 		*result = f(r->bx, r->bp, r->r12, r->r10, r->r8, r->r9, *s);
@@ -162,7 +160,7 @@ static bool is_image(const struct instance *inst, u64 content)
 static int run_gate(const struct instance *inst, const struct kelevate_gate *gate,
 		    struct pt_regs *r, struct words2 *result)
 {
-	struct words2 (*f)(word, word, word, word, word, word) = inst->base + gate->offset;
+	struct words2 (*f)(u64, u64, u64, u64, u64, u64) = inst->base + gate->offset;
 
 	if (unlikely(gate->offset + 1 == inst->init)) {
 		*result = (struct words2){ inst->init_result, 0 };
@@ -179,8 +177,10 @@ static int run_gate(const struct instance *inst, const struct kelevate_gate *gat
 /* The first time in a process: a line in the log. */
 static void log_use(struct slot *slot, const char *what)
 {
-	struct pid *pid = task_tgid(current), *first = smp_load_acquire(&slot->first);
+	struct pid *pid = task_tgid(current), *first;
 
+	/* of this function's end: exec is that process's */
+	first = smp_load_acquire(&slot->first);
 	if (likely(first == pid && slot->exec == current->self_exec_id))
 		return;
 	log_elevation(what);
@@ -189,6 +189,7 @@ static void log_use(struct slot *slot, const char *what)
 	mutex_lock(&slot->lock);
 	if (!slot->first) {
 		slot->exec = current->self_exec_id;
+		/* to be seen after exec is */
 		smp_store_release(&slot->first, get_pid(pid));
 	}
 	mutex_unlock(&slot->lock);
@@ -196,6 +197,7 @@ static void log_use(struct slot *slot, const char *what)
 
 static long call(struct slot *slot, unsigned long arg)
 {
+	/* of load_locked() and attach(): whole, once it is seen */
 	struct instance *inst = smp_load_acquire(&slot->instance);
 	unsigned long index = arg & ((1ul << GATE_BITS) - 1);
 	struct pt_regs *r = task_pt_regs(current);
@@ -271,6 +273,7 @@ static int load_locked(struct slot *slot, const struct kelevate_image __user *im
 	inst = instance_load(image);
 	if (IS_ERR(inst))
 		return PTR_ERR(inst);
+	/* gates and page faults look without the lock: it is finished before it is seen */
 	smp_store_release(&slot->instance, inst);
 	return 0;
 }
@@ -305,6 +308,7 @@ static long attach(struct slot *slot, unsigned long address)
 		err = slot->instance == other->instance ? 0 : -ENOTTY;
 	} else {
 		kref_get(&other->instance->users); /* it is mapped, so there is one */
+		/* as in load_locked() */
 		smp_store_release(&slot->instance, other->instance);
 	}
 	mutex_unlock(&slot->lock);
@@ -378,6 +382,7 @@ static long kelevate_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 static vm_fault_t kelevate_fault(struct vm_fault *vmf)
 {
 	const struct slot *slot = vmf->vma->vm_file->private_data;
+	/* as in call() */
 	struct instance *inst = smp_load_acquire(&slot->instance);
 	unsigned long offset = vmf->pgoff << PAGE_SHIFT;
 
@@ -401,6 +406,7 @@ static int kelevate_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (err)
 		return err;
+	/* as in call() */
 	if (!smp_load_acquire(&slot->instance))
 		return -ENODEV;
 	if (vma->vm_flags & (VM_WRITE | VM_EXEC))

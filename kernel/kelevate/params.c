@@ -10,7 +10,7 @@
 #include <linux/mutex.h>
 #include "internal.h"
 
-static int unknown(char *param, char *val, const char *doing, void *arg)
+static int tell_unknown(char *param, char *val, const char *doing, void *arg)
 {
 	pr_warn("%s: unknown parameter '%s' ignored\n", doing, param);
 	return 0;
@@ -23,7 +23,7 @@ int instance_set_params(struct instance *inst, char *args)
 
 	mutex_init(&mod->param_lock);
 	rest = kernel.parse_args(mod->name, args ?: none, mod->kp, mod->num_kp, -32768, 32767, mod,
-				 unknown);
+				 tell_unknown);
 	if (IS_ERR(rest))
 		return PTR_ERR(rest);
 	return kernel.module_param_sysfs_setup(mod, mod->kp, mod->num_kp);

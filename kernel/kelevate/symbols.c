@@ -28,12 +28,17 @@ static int find_lookup(void)
 	return 0;
 }
 
+/* Counted, so that everything that is missing is named, not just the first. */
+static unsigned int missing;
+
 static void *need(const char *name)
 {
 	void *found = (void *)lookup(name);
 
-	if (!found)
+	if (!found) {
 		pr_err("this kernel has no %s\n", name);
+		missing++;
+	}
 	return found;
 }
 
@@ -63,7 +68,7 @@ static void find_ways_to_ring_3(void)
 	kernel.local_timer_entry = (void *)lookup("__tracepoint_local_timer_entry");
 }
 
-#define NEED(field) (!(kernel.field = need(#field)))
+#define NEED(field) (kernel.field = need(#field))
 
 int find_kernel_functions(void)
 {
@@ -71,16 +76,28 @@ int find_kernel_functions(void)
 
 	if (err)
 		return err;
-	/* bitwise or: name everything that is missing, not just the first */
-	if (NEED(set_memory_ro) | NEED(set_memory_x) | NEED(mod_tree_insert) |
-	    NEED(mod_tree_remove) | NEED(module_finalize) | NEED(module_bug_finalize) |
-	    NEED(module_bug_cleanup) | NEED(jump_label_module_notify) |
-	    NEED(static_call_module_notify) | NEED(sort_extable) | NEED(mod_tree) |
-	    NEED(module_mutex) | NEED(modules_disabled) | NEED(__module_address) |
-	    NEED(module_kset) | NEED(module_ktype) | NEED(srcu_module_notify) | NEED(parse_args) |
-	    NEED(module_param_sysfs_setup) | NEED(module_param_sysfs_remove) |
-	    NEED(module_destroy_params) | NEED(kallsyms_show_value))
-		return -ENOENT;
+	NEED(set_memory_ro);
+	NEED(set_memory_x);
+	NEED(mod_tree_insert);
+	NEED(mod_tree_remove);
+	NEED(module_finalize);
+	NEED(module_bug_finalize);
+	NEED(module_bug_cleanup);
+	NEED(jump_label_module_notify);
+	NEED(static_call_module_notify);
+	NEED(srcu_module_notify);
+	NEED(sort_extable);
+	NEED(parse_args);
+	NEED(module_param_sysfs_setup);
+	NEED(module_param_sysfs_remove);
+	NEED(module_destroy_params);
+	NEED(mod_tree);
+	NEED(module_mutex);
+	NEED(modules_disabled);
+	NEED(module_kset);
+	NEED(module_ktype);
+	NEED(__module_address);
+	NEED(kallsyms_show_value);
 
 	/* an empty weak function in some kernels, then it is left out of the image */
 	kernel.module_arch_cleanup = (void *)lookup("module_arch_cleanup");
@@ -98,24 +115,18 @@ int find_kernel_functions(void)
 	 * ("mm: introduce execmem_alloc() and execmem_free()", v6.10).
 	 */
 	kernel.execmem_alloc = (void *)lookup("execmem_alloc");
-	if (!kernel.execmem_alloc) {
-		kernel.module_alloc = need("module_alloc");
-		if (!kernel.module_alloc)
-			return -ENOENT;
-	}
+	if (!kernel.execmem_alloc)
+		NEED(module_alloc);
 
 	/*
 	 * pcpu_alloc() became pcpu_alloc_noprof() with Linux commit 24e44cc22aa3 ("mm: percpu:
 	 * enable per-cpu allocation tagging", v6.10).
 	 */
 	kernel.pcpu_alloc = (void *)lookup("pcpu_alloc_noprof");
-	if (!kernel.pcpu_alloc) {
-		kernel.pcpu_alloc = need("pcpu_alloc");
-		if (!kernel.pcpu_alloc)
-			return -ENOENT;
-	}
+	if (!kernel.pcpu_alloc)
+		NEED(pcpu_alloc);
 
 	find_ways_to_ring_3();
 	kernel.text = (unsigned long)need("_text");
-	return kernel.text ? 0 : -ENOENT;
+	return missing ? -ENOENT : 0;
 }

@@ -28,12 +28,13 @@ static void *text_of(const struct module *mod)
 }
 
 #ifdef HAVE_CONST_MODULE_ATTRIBUTE
-typedef const struct module_attribute kept_attribute;
+#define CONST_WHERE_KEPT const
 #else
-typedef struct module_attribute kept_attribute;
+#define CONST_WHERE_KEPT
 #endif
 
-static ssize_t show_text(kept_attribute *attribute, struct module_kobject *kobject, char *page)
+static ssize_t show_text(CONST_WHERE_KEPT struct module_attribute *attribute,
+			 struct module_kobject *kobject, char *page)
 {
 	/* nothing of an address for those who may not know any */
 	void *text = kernel.kallsyms_show_value(current_cred()) ? text_of(kobject->mod) : NULL;

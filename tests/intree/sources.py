@@ -2,7 +2,7 @@
 """The kernel's own source files, from the package linux-source-X.Y; kept in the user's cache.
 
 Only what modules are made of is unpacked: C files, headers and Makefiles of the folders that hold
-modules.  Never installs the package.
+modules; and checkpatch.  Never installs the package.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ FOLDERS = (
 )  # fmt: skip
 # half of all source text, most of it generated; its drivers are made of many files each
 _LEFT_OUT = "drivers/gpu/drm/"
+_CHECKPATCH = ("checkpatch.pl", "const_structs.checkpatch", "spelling.txt")
+_SELECTION = 2  # another one whenever something else is unpacked
 
 
 def _is_wanted(name: str) -> bool:
     top, _, rest = name.partition("/")
+    if top == "scripts":
+        return rest in _CHECKPATCH
     if top not in FOLDERS or not rest or name.startswith(_LEFT_OUT):
         return False
     return name.endswith((".c", ".h")) or rest.rpartition("/")[2] in ("Makefile", "Kbuild")
@@ -81,12 +85,12 @@ def tree(release: str) -> Path:
     package = f"linux-source-{series[0]}"
     version = packages.installed_version(f"linux-headers-{release}")
     cache = paths.cache("sources")
-    if version is None or not (cache / f"{package}_{version}").is_dir():
+    if version is None or not (cache / f"{package}_{version}_{_SELECTION}").is_dir():
         packages.require_apt(
             f"no {package} here", hint="the sources come from Debian's package archive"
         )
         version = _choose(package, version)
-    folder = cache / f"{package}_{version}"
+    folder = cache / f"{package}_{version}_{_SELECTION}"
     if not folder.is_dir():
         log.info(f"fetching {package} {version} into the cache (once; 140 MB, 600 MB unpacked)")
         with packages.beside(folder) as temporary:
@@ -98,3 +102,8 @@ def tree(release: str) -> Path:
                 if not folder.is_dir():  # where it is one, another process was faster
                     raise KbridgeError(f"cannot make {folder}: {problem.strerror}") from problem
     return folder
+
+
+def checkpatch(release: str) -> Path:
+    """The kernel's own scripts/checkpatch.pl, with the lists that it reads beside it."""
+    return tree(release) / "scripts" / _CHECKPATCH[0]

@@ -24,9 +24,10 @@ many-y := one_part.o two_part.o
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A source package with three files, of which one is no part of any module."""
+    """A source package with a module's files, checkpatch, and a file that nobody wants."""
     top = tmp_path / "linux-source-0.1"
-    for name in ("drivers/net/one.c", "drivers/net/Makefile", "tools/perf/perf.c"):
+    unwanted = ("tools/perf/perf.c", "scripts/Lindent")
+    for name in ("drivers/net/one.c", "drivers/net/Makefile", "scripts/checkpatch.pl", *unwanted):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text(name)
     root = tmp_path / "package"
@@ -64,9 +65,10 @@ def test_sources_are_fetched_once(
     tree = sources.tree(RELEASE)
     assert tree.parent == temporary_cache / "sources"
     found = sorted(str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file())
-    assert found == ["drivers/net/Makefile", "drivers/net/one.c"]
+    assert found == ["drivers/net/Makefile", "drivers/net/one.c", "scripts/checkpatch.pl"]
     write_apt(tmp_path / "bin", "1-1", "exit 1")
     assert sources.tree(RELEASE) == tree
+    assert sources.checkpatch(RELEASE) == tree / "scripts/checkpatch.pl"
     assert [path.name for path in tree.parent.iterdir()] == [tree.name]
 
 
