@@ -7,6 +7,7 @@
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/refcount.h>
+#include <asm/desc.h>
 #include "kelevate.h"
 
 /* What a program's threads have in common; or a bracket's one thread. */
@@ -48,8 +49,16 @@ void elevation_exit(void);
 int vectors_init(void);
 void vectors_exit(void);
 void vectors_load(const struct thread *t);
-bool vectors_are_loaded(const struct thread *t);
 void vectors_unload(void);
+extern gate_desc *kelevate_tables[2]; /* without and with KELEVATE_ADAPT_STACK */
+
+static inline bool vectors_are_loaded(const struct thread *t)
+{
+	struct desc_ptr idt;
+
+	store_idt(&idt);
+	return idt.address == (unsigned long)kelevate_tables[uses(t, KELEVATE_ADAPT_STACK)];
+}
 
 /*
  * adapt_*.c, one adaptor each: what a kernel that knows no elevated user code needs for it.

@@ -75,41 +75,35 @@ SYM_CODE_START(\name)
 SYM_CODE_END(\name)
 .endm
 
-/* Move a vector's frame to where the kernel wants it, and enter the kernel there. */
+/*
+ * Move a vector's frame to where the kernel wants it, and enter the kernel there.  A pop from one
+ * stack to the other is one instruction a word.
+ */
 .macro COMMON name, switched
 SYM_CODE_START_LOCAL(\name)
 	UNWIND_HINT_IRET_REGS offset=16
-	pushq %rax
-	pushq %rcx
 	pushq %rdx
 	cld
-	testb $3, AT_CS(%rsp)
+	testb $3, (AT_CS - 16)(%rsp)
 	jnz .Lring3\@
-	movq AT_RSP(%rsp), %rdx
+	movq (AT_RSP - 16)(%rsp), %rdx
 	testq %rdx, %rdx
-	jns .Luser_stack\@
-
-	/* the kernel's own code: where the processor would have put it */
-	andq $-16, %rdx
-	cmpl $DEBUG, AT_VECTOR(%rsp)
-	jne .Lmove\@
-	movq PER_CPU_VAR(kelevate_debug_stack), %rdx
-	jmp .Lmove\@
-
-.Luser_stack\@:
+	js .Lkernel\@
 	movq PER_CPU_VAR(kelevate_stack_top), %rdx
 .Lmove\@:
-	.irp at, 72, 64, 56, 48, 40, 32, 24, 16, 8, 0
-	movq \at(%rsp), %rax
-	movq %rax, (\at - 80)(%rdx)
+	movq %rax, (AT_RAX - 80)(%rdx)
+	movq %rcx, (AT_RCX - 80)(%rdx)
+	popq (AT_RDX - 80)(%rdx)
+	.irp at, 24, 32, 40, 48, 56, 64, 72
+	popq (\at - 80)(%rdx)
 	.endr
 .if \switched
 kelevate_moved:
+	ANNOTATE_NOENDBR /* compared with, never jumped to */
 	/* nothing on the stack that is left matters from here on */
-	movq %rsp, %rax
+	movq %rsp, %rcx
 	leaq -80(%rdx), %rsp
 	/* undo what kelevate_nmi did, unless it was done for this vector, amid the NMI */
-	leaq 80(%rax), %rcx
 	testl $(VECTOR_STACK_SIZE - 1), %ecx
 	jnz kelevate_deliver
 	movq (VECTOR_STACK_SLOTS - VECTOR_STACK_SIZE)(%rcx), %rax
@@ -122,8 +116,30 @@ kelevate_moved:
 .endif
 	jmp kelevate_deliver
 
-.Lring3\@:
+	/* the kernel's own code: where the processor would have put it */
+.Lkernel\@:
+	cmpl $DEBUG, (AT_VECTOR - 16)(%rsp)
+	je .Ldebug\@
+.if \switched
+	andq $-16, %rdx
+	jmp .Lmove\@
+.else
+	popq %rdx
+	pushq %rax
+	pushq %rcx
+	pushq %rdx
+	jmp kelevate_deliver
+.endif
+.Ldebug\@:
+	movq PER_CPU_VAR(kelevate_debug_stack), %rdx
+	jmp .Lmove\@
+
 	/* nobody comes here but code that left ring 0 by itself: the kernel sorts it out */
+.Lring3\@:
+	popq %rdx
+	pushq %rax
+	pushq %rcx
+	pushq %rdx
 	movq AT_VECTOR(%rsp), %rcx
 	jmp kelevate_hand_over
 SYM_CODE_END(\name)

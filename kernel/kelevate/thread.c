@@ -99,21 +99,30 @@ static bool has_module_capability(const struct cred *cred)
 	return cred->user_ns == &init_user_ns && cap_raised(cred->cap_effective, CAP_SYS_MODULE);
 }
 
-static bool may_stay(struct thread *t)
+static bool may_stay_with(struct thread *t, const struct cred *cred)
 {
-	const struct cred *cred = current_cred();
-
-	if (unlikely(kernel.kernel_locked_down && READ_ONCE(*kernel.kernel_locked_down)))
+	if (kernel.kernel_locked_down && READ_ONCE(*kernel.kernel_locked_down))
 		return false;
-	if (unlikely(current->thread.gsbase)) /* arch_prctl() set it meanwhile */
+	if (current->thread.gsbase) /* arch_prctl() set it meanwhile */
 		return false;
-	if (likely(cred == t->cred))
+	if (cred == t->cred)
 		return true;
 	if (!has_module_capability(cred))
 		return false;
 	put_cred(t->cred);
 	t->cred = get_cred(cred);
 	return true;
+}
+
+/* With every return to elevated code. */
+static __always_inline bool may_stay(struct thread *t)
+{
+	const struct cred *cred = current_cred();
+
+	if (likely(cred == t->cred && !current->thread.gsbase && kernel.kernel_locked_down &&
+		   !READ_ONCE(*kernel.kernel_locked_down)))
+		return true;
+	return may_stay_with(t, cred);
 }
 
 /* A program is elevated from exec on, and what it executes in its place is, too. */

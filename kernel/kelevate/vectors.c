@@ -14,6 +14,7 @@
 #include <linux/gfp.h>
 #include <linux/percpu.h>
 #include <linux/vmalloc.h>
+#include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/processor.h>
 #include <asm/trapnr.h>
@@ -27,7 +28,7 @@ DEFINE_PER_CPU(unsigned long, kelevate_debug_stack);
 unsigned long kelevate_handlers[256];
 
 static DEFINE_PER_CPU(struct vector_stack *[2], stacks);
-static gate_desc *tables[2]; /* without and with the adaptor */
+gate_desc *kelevate_tables[2];
 static struct desc_ptr stock;
 
 static void load(const gate_desc *table)
@@ -39,15 +40,7 @@ static void load(const gate_desc *table)
 
 void vectors_load(const struct thread *t)
 {
-	load(tables[uses(t, KELEVATE_ADAPT_STACK)]);
-}
-
-bool vectors_are_loaded(const struct thread *t)
-{
-	struct desc_ptr idt;
-
-	store_idt(&idt);
-	return idt.address == (unsigned long)tables[uses(t, KELEVATE_ADAPT_STACK)];
+	load(kelevate_tables[uses(t, KELEVATE_ADAPT_STACK)]);
 }
 
 void vectors_unload(void)
@@ -130,26 +123,29 @@ int vectors_init(void)
 
 	BUILD_BUG_ON(offsetof(struct vector_stack, slots) != VECTOR_STACK_SLOTS);
 	BUILD_BUG_ON(offsetof(struct vector_stack, tops) != VECTOR_STACK_TOPS);
-	if (tables[0])
+	if (kelevate_tables[0])
 		return 0;
 	store_idt(&stock);
-	if (stock.size != 256 * sizeof(gate_desc) - 1)
-		return -EOPNOTSUPP;
+	/* somebody else's may be gone tomorrow (samples/idtool, for one) */
+	if (stock.address != CPU_ENTRY_AREA_RO_IDT || stock.size != 256 * sizeof(gate_desc) - 1) {
+		pr_err("cannot elevate: this CPU's interrupt descriptor table is not the kernel's\n");
+		return -EBUSY;
+	}
 	for (v = 0; v < 256; v++)
 		kelevate_handlers[v] = gate_offset(&((gate_desc *)stock.address)[v]);
 	for_each_possible_cpu(cpu) {
 		err = err ?: make_stacks(cpu);
 	}
-	tables[0] = vzalloc(PAGE_SIZE);
-	tables[1] = vzalloc(PAGE_SIZE);
-	if (!err && (!tables[0] || !tables[1]))
+	kelevate_tables[0] = vzalloc(PAGE_SIZE);
+	kelevate_tables[1] = vzalloc(PAGE_SIZE);
+	if (!err && (!kelevate_tables[0] || !kelevate_tables[1]))
 		err = -ENOMEM;
 	if (err) {
 		vectors_exit();
 		return err;
 	}
-	make_table(tables[0], false);
-	make_table(tables[1], true);
+	make_table(kelevate_tables[0], false);
+	make_table(kelevate_tables[1], true);
 	return 0;
 }
 
@@ -159,7 +155,8 @@ void vectors_exit(void)
 
 	for_each_possible_cpu(cpu)
 		free_stacks(cpu);
-	vfree(tables[0]);
-	vfree(tables[1]);
-	tables[0] = tables[1] = NULL;
+	vfree(kelevate_tables[0]);
+	vfree(kelevate_tables[1]);
+	kelevate_tables[0] = NULL;
+	kelevate_tables[1] = NULL;
 }
