@@ -350,6 +350,7 @@ kelevate_not_stepped:
 	pushq %r13
 	pushq %r14
 	pushq %r15
+	UNWIND_HINT_REGS
 	call kelevate_lowered
 	ANNOTATE_RETPOLINE_SAFE
 	jmp *kelevate_to_ring3(%rip)
