@@ -86,7 +86,8 @@ ADAPTORS = (
         4,
         "adapt_smap.c",
         "the flag AC is set in elevated code",
-        "the first access to memory faults: SIGSEGV",
+        "the first access to memory faults, is served as a user's, and faults again: the program "
+        "stands still until it is killed",
         "CPUs with SMAP",
     ),
     Adaptor(
@@ -102,7 +103,7 @@ ADAPTORS = (
         6,
         "adapt_ibt.c",
         "indirect branch tracking is off in elevated code",
-        "an indirect branch to code without endbr64 is a kernel bug: the machine panics",
+        "an indirect branch to code without endbr64 faults (not tried: it takes a CPU that has it)",
         "kernels with indirect branch tracking on",
     ),
     Adaptor(
