@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What gates and brackets cost, in instructions, those of the kernel included.
 
-    .venv/bin/python bench/elevation.py [--kernel RELEASE]... [--append WORDS] [--markdown FILE]
+    .venv/bin/python bench/elevation.py [--kernel RELEASE]... [--append WORDS]... [--markdown FILE]
 
 Counted in virtual machines under QEMU's -icount, which gives the same numbers every time; one
 processor.  The yardstick is the getppid system call: the least that a program can ask.
@@ -11,6 +11,7 @@ processor.  The yardstick is the getppid system call: the least that a program c
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ import entry
 import icount
 
 from kbridge import paths, proc, runtime
-from kbridge.errors import KbridgeError
 from kbridge.kernels import target
 
 PARTS = Path(__file__).parent / "elevation_parts"
 KBRIDGE = [sys.executable, "-m", "kbridge"]
 _SECONDS = "300"
+APPENDS = ("", "pti=on")  # words for the kernel's command line
 
 GATE_LIMIT, PAIR_LIMIT = 2.0, 1.8  # getppids
 SERVICES = ("getppid", "gate", "page fault", "signal", "interrupt")
@@ -64,7 +65,8 @@ def _build(release: str, folder: Path) -> tuple[Path, Path]:
 
 
 def measure(release: str, append: str, folder: Path) -> Kernel:
-    """`folder`: an empty one."""
+    """`folder`: one that is made for it, or empty."""
+    folder.mkdir(exist_ok=True)
     programs = _build(release, folder)
     env = icount.environment(folder / "qemu")
     how = ["run", "-q", "--cpus", "1", "--timeout", _SECONDS, "--kernel", release]
@@ -115,7 +117,7 @@ def page(kernels: Sequence[Kernel]) -> str:
         "Made by `bench/elevation.py --markdown docs/elevation-bench.md`. Instructions, those of "
         "the kernel included, under QEMU's `-icount`: the same numbers every time, on any "
         "machine. They are no times: a processor takes longer over `iret` or a write to CR4 than "
-        "over others. In brackets: how many getppid system calls that is.",
+        "over others. In parentheses: how many getppid system calls that is.",
         *["\n".join(_cost_table(kernels))],
         f"The limits are {GATE_LIMIT} getppids for a gate and {PAIR_LIMIT} for a bracket.",
         "## The kernel's services in a bracket",
@@ -136,17 +138,15 @@ def page(kernels: Sequence[Kernel]) -> str:
 def run(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kernel", action="append", metavar="RELEASE")
-    parser.add_argument("--append", default="", metavar="WORDS")
+    parser.add_argument("--append", action="append", metavar="WORDS")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     wanted = parser.parse_args(words)
-    if not icount.possible():
-        raise KbridgeError("KVM counts no instructions", hint="KBRIDGE_KVM=0, or another machine")
-    releases = wanted.kernel or [kernel.release for kernel in target.installed()]
-    kernels = []
-    for release in releases:
+    kernels = [target.find(name) for name in wanted.kernel or ()] or target.installed()
+    measured = []
+    for append, kernel in itertools.product(wanted.append or APPENDS, kernels):
         with paths.scratch("kbridge-elevation-") as folder:
-            kernels.append(measure(release, wanted.append, folder))
-    made = page(kernels)
+            measured.append(measure(kernel.release, append, folder))
+    made = page(measured)
     if wanted.markdown:
         wanted.markdown.write_text(made)
     print(made)
