@@ -108,5 +108,5 @@ def test_isolated_and_preempted(kbridge: Kbridge, tmp_path: Path, release: str) 
 @pytest.mark.parametrize("append", ["", HARD])
 @pytest.mark.parametrize("release", KERNELS)
 def test_for_long(kbridge: Kbridge, tmp_path: Path, release: str, append: str) -> None:
-    numbers = Numbers(20_000_000, 20_000, 20_000, 500)
+    numbers = Numbers(20_000_000, 10_000, 5_000, 500)
     brackets_hold(kbridge, tmp_path, release, numbers, append)

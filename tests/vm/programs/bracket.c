@@ -547,7 +547,7 @@ static void *bystander(void *number)
 
 	survive_faults();
 	pin((long)number % 2);
-	for (k = 0; !stop; k++) {
+	for (k = 0; !stop || k < 5000; k++) {
 		EXPECT(cs(), RING3_CS);
 		if (k % 1000)
 			continue;
@@ -593,7 +593,7 @@ static int crowd(long loops)
 	signal_each(0);
 	check("8 threads with brackets, 2 without", wrong, 0);
 	check("gates inside", tallied(), 1 + THREADS * ((loops + 3) / 4));
-	check("who has no bracket may not", tries > 3 && tries == faults, 1);
+	check("who has no bracket may not", tries - faults, 0);
 	check("SMEP and SMAP in another process", outcome(other), 0);
 	return failures != 0;
 }
