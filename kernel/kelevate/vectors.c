@@ -128,7 +128,7 @@ int vectors_init(void)
 	store_idt(&stock);
 	/* somebody else's may be gone tomorrow (samples/idtool, for one) */
 	if (stock.address != CPU_ENTRY_AREA_RO_IDT || stock.size != 256 * sizeof(gate_desc) - 1) {
-		pr_err("cannot elevate: this CPU's interrupt descriptor table is not the kernel's\n");
+		pr_err("cannot elevate: this CPU's interrupt table is not the kernel's\n");
 		return -EBUSY;
 	}
 	for (v = 0; v < 256; v++)
