@@ -383,6 +383,10 @@ static const char *obstacle(void)
 		return "Xen PV guests have no ring 0";
 	if (cc_platform_has(CC_ATTR_GUEST_STATE_ENCRYPT))
 		return "a guest with encrypted state (SEV-ES) has exceptions of its own";
+	/*
+	 * asm/cpufeatures.h, asm/processor-flags.h and Kconfig have the names; where one is not
+	 * there, the kernel never turns the thing on
+	 */
 #ifdef X86_FEATURE_FRED
 	if (boot_cpu_has(X86_FEATURE_FRED))
 		return "this CPU delivers events by FRED: start Linux with fred=off";

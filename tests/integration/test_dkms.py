@@ -79,6 +79,7 @@ def check_module(file: Path, release: str, folder: Path) -> None:
 def test_it_has_the_version_of_kbridge() -> None:
     text = (SOURCE / "dkms.conf").read_text()
     assert f'PACKAGE_VERSION="{__version__}"' in text
+    assert MODULE in (SOURCE.parent / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
