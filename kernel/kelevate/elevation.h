@@ -19,6 +19,13 @@ struct elevation {
 	atomic64_t threads;
 };
 
+/* thread.c, or no_elevation.c for kernels without the hooks */
+long elevate(struct elevation **program, struct kelevate_elevation __user *arg);
+void put_elevation(struct elevation *e);
+void elevation_exit(void);
+
+#ifdef HAVE_ELEVATION
+
 struct frame; /* entry.h */
 
 struct thread {
@@ -39,11 +46,7 @@ static inline bool uses(const struct thread *t, u32 adaptor)
 	return t->elevation->adaptors & adaptor;
 }
 
-/* thread.c */
-long elevate(struct elevation **program, struct kelevate_elevation __user *arg);
-void put_elevation(struct elevation *e);
 struct thread *new_thread(struct task_struct *task, struct elevation *e, gfp_t gfp);
-void elevation_exit(void);
 
 /* vectors.c: the alternate interrupt descriptor table */
 int vectors_init(void);
@@ -93,5 +96,7 @@ void threads_detach(void);
 /* ticks.c */
 int ticks_attach(void);
 void ticks_detach(void);
+
+#endif /* HAVE_ELEVATION */
 
 #endif
