@@ -12,7 +12,7 @@ import pytest
 from kbridge.kernels import target
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
+sys.path.append(str(BENCH))  # last: bench/faults.py is not tests/faults
 
 import elevation  # noqa: E402
 
