@@ -12,9 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 #include "guest.h"
 
@@ -93,6 +95,18 @@ static void load_modules(const char *list_file)
 	free(list);
 }
 
+/* Where the root is the host's, modprobe is there: the modules of this kernel may lie elsewhere. */
+static void show_modules(void)
+{
+	struct utsname names;
+	char folder[sizeof(names.release) + 32];
+
+	uname(&names);
+	snprintf(folder, sizeof(folder), "/lib/modules/%s", names.release);
+	if (make_folders(folder) || mount(our("lib-modules"), folder, NULL, MS_BIND, NULL))
+		warn("modules are not at %s: %s", folder, strerror(errno));
+}
+
 /* ---- what programs with a kernel part need ---- */
 
 static void copy_library(const char *from, const char *to)
@@ -156,7 +170,9 @@ int main(int argc, char **argv)
 	}
 	set_up_system();
 	open_console();
-	if (argc == 1)
+	if (argc > 1)
+		show_modules();
+	else
 		load_modules("modules");
 	if (channel_open())
 		fail("no port named kbridge");

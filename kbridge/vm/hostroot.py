@@ -154,6 +154,8 @@ def fill(
     """
     shutil.copyfile(contents.init_program(), folder / _GUEST)
     (folder / _GUEST).chmod(0o755)
+    if image.modules:
+        (folder / "lib-modules").symlink_to(image.modules.absolute())  # for modprobe
     for name, file in files.named():
         shutil.copyfile(file, folder / name)
     needed = modules.needed(image.modules, (*modules.CHANNEL, *MODULES))

@@ -373,7 +373,7 @@ def test_elevate_on_a_machine_without_kelevate(kbridge: Kbridge) -> None:
 
 
 ELEVATE = """\
-try() { echo "== $*"; "$@"; echo "status $?"; }
+try() {{ echo "== $*"; "$@"; echo "status $?"; }}
 exec 2>&1
 kb="{python} -m kbridge elevate"
 drop="setpriv --bounding-set -sys_module --inh-caps -sys_module"
