@@ -124,7 +124,10 @@ static void any_command(struct state *s)
 	unsigned long command = next(s), arg = chance(s, 2) ? number(s) : pointer(s);
 
 	if (chance(s, 2)) /* ours, with another direction, size or number */
-		command = _IOC(below(s, 4), 0xb8, below(s, 5), below(s, 1 << 14));
+		command = _IOC(below(s, 4), 0xb8, below(s, 6), below(s, 1 << 14));
+	/* it does what it is told */
+	if ((unsigned int)command == KELEVATE_INVOKE || (unsigned int)command == KELEVATE_ELEVATE)
+		command = KELEVATE_COUNT;
 	note(s, raw(file(s), command, arg));
 }
 
@@ -145,6 +148,35 @@ static void attach(struct state *s)
 
 	s->attached += !error;
 	note(s, error);
+}
+
+/*
+ * Adaptors that are left out would be missed, so what is right is for the next exec, which never
+ * comes; or for now, with all of them, from a page of zeros.
+ */
+static void elevate(struct state *s)
+{
+	struct kelevate_elevation elevation = { number(s), number(s), number(s) };
+	unsigned long arg = pointer(s);
+
+	if (!(elevation.flags & ~KELEVATE_ELEVATION_FLAGS))
+		elevation.flags |= KELEVATE_PROGRAM;
+	if (chance(s, 2) || (arg & ~0xffful) == ((unsigned long)&s->seed & ~0xffful) ||
+	    arg - own->image.content < own->image.end)
+		arg = (unsigned long)&elevation;
+	note(s, raw(file(s), KELEVATE_ELEVATE, arg));
+	note(s, raw(file(s), KELEVATE_COUNT, pointer(s)));
+}
+
+/* A function that is none of the kernel's, or words that are not there. */
+static void invoke(struct state *s)
+{
+	struct kelevate_invocation invocation = { .function = number(s) & ~(1ul << 63) };
+	unsigned long at = (unsigned long)s->holes + 4096 - below(s, sizeof(invocation));
+
+	if (invocation.function >> 47)
+		invocation.function = next(s) >> 18;
+	note(s, raw(file(s), KELEVATE_INVOKE, chance(s, 2) ? at : (unsigned long)&invocation));
 }
 
 static void map(struct state *s)
@@ -288,7 +320,8 @@ static void almost(struct state *s)
 static void *work(void *data)
 {
 	static void (*const ways[])(struct state *) = { any_command, wrong_gate, attach, map,
-							noise,	     almost,	 almost, almost };
+							noise,	     elevate,	 invoke, almost,
+							almost,	     almost };
 	struct state *s = data;
 	int k;
 
