@@ -86,11 +86,11 @@ def find(release: str, *, download: bool = True) -> KernelImage:
     missing = lacks(image)
     if missing:
         other = _generic(release)
-        hint = "leave --kernel out: the newest kernel that has them is taken"
+        named = other if other != release else "RELEASE"
         raise KbridgeError(
             f"--root host: kernel {release} has no {', '.join(missing)}, by which a guest "
             "reaches this machine's files",
-            hint=f"{hint}; or --kernel {other}" if other != release else hint,
+            hint=f"take one that has: --kernel {named} (a program with a kmod is built for it)",
         )
     return image
 
