@@ -110,14 +110,14 @@ def test_checkpatch_has_nothing_to_say(tmp_path: Path) -> None:
 # sparse, gcc and objtool
 
 
-def build_with_checks(release: str, folder: Path) -> str:
+def build_with_checks(release: str, folder: Path, *variables: str) -> str:
     """What the kernel's build says of the module: C=2 runs sparse on every file, W=1 warns more."""
     assert shutil.which("sparse"), "no sparse; make test installs it"
     for file in KELEVATE.iterdir():
         if file.suffix in (".c", ".h", ".S", ""):
             shutil.copy(file, folder)
     wanted = target.find(release)
-    words = ["C=2", "W=1", "CF=-D__CHECK_ENDIAN__", *kbuild.make_variables(wanted)]
+    words = ["C=2", "W=1", "CF=-D__CHECK_ENDIAN__", *kbuild.make_variables(wanted), *variables]
     done = subprocess.run(
         ["make", "-j2", "-C", wanted.kdir, f"M={folder}", *words, "modules"],
         env={**os.environ, **kbuild.MAKE_ENVIRONMENT},
@@ -134,13 +134,26 @@ def complaints(said: str) -> list[str]:
     return [line for line in said.splitlines() if re.search(r"\b(?:warning|error)\b", line)]
 
 
+def checked(said: str) -> set[str]:
+    return {Path(file).name for file in re.findall(r"^  CHECK +(\S+)", said, re.MULTILINE)}
+
+
 @pytest.mark.parametrize(
     "release", [*(pytest.param(one, marks=pytest.mark.slow) for one in KERNELS[:-1]), KERNELS[-1]]
 )
 def test_sparse_gcc_and_objtool_have_nothing_to_say(release: str, tmp_path: Path) -> None:
     said = build_with_checks(release, tmp_path)
-    checked = re.findall(r"^  CHECK +(\S+)", said, re.MULTILINE)
-    assert {Path(file).name for file in checked} >= {file.name for file in KELEVATE.glob("*.c")}
+    ours = {file.name for file in KELEVATE.glob("*.c")} - {"no_elevation.c"}
+    assert checked(said) >= ours
+    assert not complaints(said), said
+
+
+@pytest.mark.slow
+def test_nor_where_there_are_gates_alone(tmp_path: Path) -> None:
+    """As for a kernel without user-return notifiers: its Kbuild does not know the variable."""
+    said = build_with_checks(KERNELS[-1], tmp_path, "CONFIG_USER_RETURN_NOTIFIER=")
+    assert "no_elevation.c" in checked(said)
+    assert "thread.c" not in checked(said)
     assert not complaints(said), said
 
 

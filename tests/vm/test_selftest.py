@@ -57,6 +57,29 @@ def test_selftest(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
     assert not complaints(log), said
 
 
+@pytest.mark.slow
+def test_gates_alone(kbridge: Kbridge, tmp_path: Path) -> None:
+    """The module as it is built where a kernel has no user-return notifiers: six are skipped."""
+    wanted, program, log = target.find(KERNELS[-1]), built(tmp_path), tmp_path / "console"
+    module = tmp_path / "kelevate/kelevate.ko"
+    make = ["make", "-C", wanted.kdir, f"M={module.parent}", "CONFIG_USER_RETURN_NOTIFIER="]
+    subprocess.run([*make, "modules"], check=True, capture_output=True)
+    script = f"""
+        rmmod kelevate; insmod {module}; {program}; echo "status $?"
+    """
+    files = [
+        word for file in (*LIBRARIES, program, module) for word in ("--file", f"{file}:{file}")
+    ]
+    how = ["--kernel", wanted.release, "--timeout", "120", *files]
+    done = kbridge(
+        *("run", *how, "/bin/busybox", "sh", "-c", script), env=console_log_environment(log)
+    )
+    said = done.stdout + done.stderr
+    assert done.stdout.endswith("status 0\n"), said
+    assert done.stdout.count(" # SKIP\n") == 6, said
+    assert not complaints(log), said
+
+
 def test_it_can_fail_and_is_skipped_without_the_module(kbridge: Kbridge, tmp_path: Path) -> None:
     """A kelevate that lets everybody in, and none at all."""
     release, program, log = KERNELS[-1], built(tmp_path), tmp_path / "console"
