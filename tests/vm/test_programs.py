@@ -171,6 +171,33 @@ def test_a_program_and_a_shell(machine: Machine, release: str, append: str) -> N
     assert not complaints(machine.log)
 
 
+HOTPLUG = """
+    (
+        online=/sys/devices/system/cpu/cpu1/online
+        for k in 1 2 3 4 5 6; do
+            echo 0 >$online; sleep 0.3; echo 1 >$online; sleep 0.3
+        done
+        echo "== toggled"
+    ) >/toggled &
+    for k in 1 2 3; do echo "== $k"; elevate -i rings; done
+    wait
+    cat /toggled
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("append", ["preempt=full", "nohz_full=1"])
+@pytest.mark.parametrize("release", KERNELS)
+def test_processors_come_and_go(machine: Machine, release: str, append: str) -> None:
+    done = machine.run(release, append, HOTPLUG)
+    said = parts(done.stdout)
+    assert list(said) == ["1", "2", "3", "toggled"], done.stdout
+    for name in "123":
+        assert said[name].startswith(RINGS_INHERITED), said[name]
+        ticks(said[name])[0].check(5)
+    assert not complaints(machine.log)
+
+
 def memcached() -> Path:
     """The program out of its package, unpacked in the cache: installed, it would be a service."""
     folder = paths.cache("sources") / "memcached"
@@ -313,6 +340,33 @@ def test_python(kbridge: Kbridge, tmp_path: Path, flavour: str, append: str, inh
     expected = [line.format("10", "10" if inherit else "33") for line in PYTHON]
     assert done.stdout.splitlines() == expected
     ticks(done.stderr)[0].check(100)
+    assert not complaints(log)
+
+
+MIXED = """
+cd {root}
+gcc -O2 -c runtime/gate.c -Iruntime -Ikernel/kelevate -o {folder}/gate.o && md5sum <{folder}/gate.o
+perl -e 'my %h; $h{{$_ % 1000}} .= "x" for 1..100000; print scalar(keys %h), "\\n"'
+tar cf - runtime | gzip -n | gunzip | tar tf - | sort | md5sum
+find runtime guest -name '*.c' | sort | xargs -P 4 -n 3 grep -c include | sort | md5sum
+awk 'BEGIN {{ for (i = 0; i < 100000; i++) s += sqrt(i); print s }}'
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("append", ["", HARD])
+def test_a_compiler_perl_and_others(kbridge: Kbridge, tmp_path: Path, append: str) -> None:
+    """They say in ring 0 what they say here."""
+    script = tmp_path / "script"
+    script.write_text(MIXED.format(root=paths.source(), folder=tmp_path))
+    here = subprocess.run(["sh", script], capture_output=True, text=True, check=True)
+    assert len(here.stdout.splitlines()) == 5
+    how = ["--elevate", "--inherit", "--count", "--cpus", "4", "--memory", "1024"]
+    log = tmp_path / "console"
+    done = run_with_root(kbridge, log, *how, "--append", append, "sh", script)
+    assert done.stdout == here.stdout, done.stderr
+    ticks(done.stderr)[0].check(100)
+    assert ticks(done.stderr)[0].threads > 15
     assert not complaints(log)
 
 
