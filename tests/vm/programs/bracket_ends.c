@@ -28,6 +28,7 @@
 #include <sys/user.h>
 #include "../../../kernel/kelevate/kelevate.h"
 #include "bracket_kmod.h"
+#include "machine.h"
 
 #define TRIES 250 /* of 20 ms */
 
@@ -293,17 +294,6 @@ static int crashes(void)
 	return 1;
 }
 
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY), error;
-
-	if (fd < 0)
-		return errno;
-	error = write(fd, text, strlen(text)) < 0 ? errno : 0;
-	close(fd);
-	return error;
-}
-
 static int core(void)
 {
 	struct stat core;
@@ -404,15 +394,6 @@ static int uses_gs(void)
 	EXPECT(kb_lower(), 0);
 	EXPECT(elevates(), EOPNOTSUPP);
 	return wrong;
-}
-
-static long int80(long number, long a, long b, long c)
-{
-	__asm__ volatile("int $0x80"
-			 : "+a"(number)
-			 : "b"(a), "c"(b), "d"(c)
-			 : "memory", "r8", "r9", "r10", "r11");
-	return (int)number;
 }
 
 static int calls_of_32_bits(void)

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "check.h"
+#include "machine.h"
 #include "security_kmod.h"
 
 #define INHERITED 200 /* the number at which compat.c finds an open file with an image */
@@ -103,15 +104,6 @@ static int seccomp_strict(void)
 {
 	prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
 	return my_pid() > 0;
-}
-
-static long int80(long number, long a, long b, long c)
-{
-	__asm__ volatile("int $0x80"
-			 : "+a"(number)
-			 : "b"(a), "c"(b), "d"(c)
-			 : "memory", "r8", "r9", "r10", "r11");
-	return (int)number;
 }
 
 /* A 64-bit program, by the system calls of 32-bit ones. */
@@ -322,14 +314,6 @@ static int protected(void)
 }
 
 /* ---- what cannot be undone ---- */
-
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY), length = strlen(text), done = write(fd, text, length);
-
-	close(fd);
-	return done == length ? 0 : errno;
-}
 
 static int new_file(void)
 {
