@@ -3,8 +3,9 @@
 
 virtme-ng finds the modules that mount this root over 9p, makes the initramfs that does it, and
 knows QEMU's options for it.  Its own first process stays out: that gives a program a shell's
-status, streams that no window holds back, an empty /tmp, and a boot that starts udev and more.  The first process is kbridge's own, as ever (guest/init.c), so streams, status, counts
-and what is said of faults are those of every other run.
+status, streams that no window holds back, an empty /tmp, and a boot that starts udev and more.
+The first process is kbridge's own, as ever (guest/init.c), so streams, status, counts and what is
+said of faults are those of every other run.
 
 Not for the machine itself (machine.py, qemu.py).
 """
