@@ -183,6 +183,7 @@ PANIC = """
 int main(void) {
 	puts("before");
 	fflush(stdout);
+	usleep(500000); /* a panic leaves nobody who passes on what is still in the pipe */
 	return write(open("/proc/sysrq-trigger", O_WRONLY), "c", 1) + pause();
 }
 """
