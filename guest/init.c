@@ -160,17 +160,30 @@ static void open_console(void)
 		close(fd);
 }
 
+#define ROOT "kbridge-root="
+
+/* Our folder in the host's root, or NULL.  The kernel also passes on words that it does not know. */
+static const char *folder_in_root(char **argv)
+{
+	while (*++argv)
+		if (!strncmp(*argv, ROOT, strlen(ROOT)))
+			return *argv + strlen(ROOT);
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
+	const char *in_root = argc ? folder_in_root(argv) : NULL;
+
 	signal(SIGPIPE, SIG_IGN);
-	if (argc > 1) {
-		ours = argv[1];
+	if (in_root) {
+		ours = in_root;
 		load_modules("modules"); /* overlay is one of them */
 		change_root();
 	}
 	set_up_system();
 	open_console();
-	if (argc > 1)
+	if (in_root)
 		show_modules();
 	else
 		load_modules("modules");

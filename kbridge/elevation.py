@@ -70,8 +70,8 @@ ADAPTORS = (
         2,
         "adapt_syscall.c",
         "the syscall instruction works in ring 0",
-        "the first system call enters the kernel with the wrong GS base: the machine resets or "
-        "hangs",
+        "the first system call enters the kernel with the wrong GS base: the machine resets, "
+        "panics or hangs",
     ),
     Adaptor(
         "smep",

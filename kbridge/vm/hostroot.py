@@ -31,6 +31,7 @@ from kbridge.vm import contents, modules
 
 MODULES = ("9p", "9pnet_virtio", "overlay")
 
+_WORD = "kbridge-root="  # for guest/init.c
 _GUEST = "init"  # our first process, in the folder that it is given
 
 
@@ -223,4 +224,4 @@ def prepare(image: KernelImage, folder: Path) -> Root:
             "virtme-ng names no 9p root in the command that it would run",
             hint="kbridge is tested with virtme-ng 1.42: pip install virtme-ng==1.42",
         )
-    return Root(initramfs, tuple(options), (f"init={folder / _GUEST}", "--", str(folder)))
+    return Root(initramfs, tuple(options), (f"init={folder / _GUEST}", "--", f"{_WORD}{folder}"))

@@ -54,6 +54,7 @@ class Dkms:
 def dkms(tmp_path: Path) -> Dkms:
     for name in ("source", "dkms", *(f"install/{release}" for release in KERNELS)):
         (tmp_path / name).mkdir(parents=True)
+    shutil.copytree(SOURCE, tmp_path / "kelevate")  # to dkms, a path ends at a blank
     return Dkms(tmp_path)
 
 
@@ -87,7 +88,7 @@ def test_it_has_the_version_of_kbridge() -> None:
 )
 def test_from_add_to_remove(dkms: Dkms, tmp_path: Path, release: str) -> None:
     of_kernel = ["-k", release, "--no-depmod"]
-    dkms.good("add", SOURCE)
+    dkms.good("add", tmp_path / "kelevate")
     assert dkms.good("status") == f"{MODULE}: added\n"
     copied = tmp_path / f"source/kelevate-{__version__}"
     assert (copied / "main.c").read_text() == (SOURCE / "main.c").read_text()
@@ -115,7 +116,7 @@ def test_a_kernel_that_lacks_what_it_needs_is_passed_over(dkms: Dkms, tmp_path: 
     (kdir / ".config").unlink()
     configuration = (real / ".config").read_text()
     (kdir / ".config").write_text(configuration.replace("CONFIG_KPROBES=y\n", ""))
-    dkms.good("add", SOURCE)
+    dkms.good("add", tmp_path / "kelevate")
     done = dkms("build", MODULE, "-k", KERNELS[-1], "--kernelsourcedir", kdir)
     assert done.returncode == 77, done.stdout + done.stderr  # what autoinstall takes for "not here"
     assert "BUILD_EXCLUSIVE" in done.stdout + done.stderr

@@ -70,7 +70,7 @@ def test_what_is_taken_from_virtme_ng(tool: Path, tmp_path: Path) -> None:
         *("-device", "virtio-9p-pci,fsdev=virtfs3,mount_tag=/dev/root"),
     )
     assert root.initramfs.read_text() == "x\n"
-    assert root.start == (f"init={tmp_path}/init", "--", str(tmp_path))
+    assert root.start == (f"init={tmp_path}/init", "--", f"kbridge-root={tmp_path}")
 
 
 @pytest.mark.parametrize(

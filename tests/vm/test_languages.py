@@ -91,7 +91,11 @@ class Built:
 
 def kernel_sides(folder: Path, release: str) -> Path:
     out = folder / f"kmods-{release}"
-    variables = (f"OUT={out}", f"KERNEL={release}", f"KBRIDGE={sys.executable} -m kbridge")
+    variables = (
+        f"OUT={out}",
+        f"KERNEL={release}",
+        f"KBRIDGE={shlex.quote(sys.executable)} -m kbridge",
+    )
     words = shlex.join(["make", "-C", str(SOURCES / "kmods"), *variables])
     run(words, folder)
     return out
