@@ -162,7 +162,7 @@ static void open_console(void)
 
 #define ROOT "kbridge-root="
 
-/* Our folder in the host's root, or NULL.  The kernel also passes on words that it does not know. */
+/* Our folder in the host's root, or NULL.  Words that the kernel does not know come here, too. */
 static const char *folder_in_root(char **argv)
 {
 	while (*++argv)
