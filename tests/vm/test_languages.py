@@ -193,7 +193,7 @@ def test_the_samples_in_every_language(
 ) -> None:
     c_samples(kbridge, tmp_path / "c", release)
     lines = [f"cd {shlex.quote(str(built.folder))}"]
-    lines += [f"export PYTHONPATH={ROOT} LD_LIBRARY_PATH={built.kmods}"]
+    lines += [f"export PYTHONPATH={shlex.quote(str(ROOT))} LD_LIBRARY_PATH={built.kmods}"]
     lines += [f"echo '== {label}'; {line}; echo status $?" for label, line in commands().items()]
     shell = ["/bin/busybox", "sh", "-c", "\n".join(lines)]
     how = ["--kernel", release, "--memory", "1024", "--timeout", "120"]
