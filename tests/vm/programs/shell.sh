@@ -15,11 +15,13 @@ echo "status $?"
 sh -c 'kill -SEGV $$'
 echo "segv $?"
 yes | head -n 3 | wc -l
-set -m
 sleep 100 &
-kill %1
-wait $!
+job=$!
+(sleep 0.5; kill $job) & # a job that ends before the shell waits for it may be forgotten: 127
+wait $job
 echo "terminated $?"
+wait
+set -m
 trap : INT
 echo "press C"
 sleep 100
