@@ -58,6 +58,8 @@ static int set_capabilities(int kept)
 static int ways_in(int fd)
 {
 	int found = 0, other = open(DEVICE, O_RDWR), error = errno;
+	struct kelevate_invocation invocation = { 0 };
+	struct kelevate_elevation elevation = { 0 };
 	void *map;
 
 	if (other >= 0 || (error != EPERM && error != EACCES))
@@ -68,6 +70,10 @@ static int ways_in(int fd)
 		found |= 4;
 	if (raw(fd, KELEVATE_ATTACH, own->image.content) != EPERM)
 		found |= 8;
+	if (raw(fd, KELEVATE_ELEVATE, (unsigned long)&elevation) != EPERM)
+		found |= 32;
+	if (raw(fd, KELEVATE_INVOKE, (unsigned long)&invocation) != EPERM)
+		found |= 64;
 	map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
 	if (map != MAP_FAILED || errno != EPERM)
 		found |= 16;
@@ -344,11 +350,16 @@ static int modules_disabled(void)
 
 static int locked_down(void)
 {
+	struct kelevate_invocation invocation = { 0 };
+	struct kelevate_elevation elevation = { 0 };
+
 	check("a gate", my_pid(), getpid());
 	mount("securityfs", "/sys/kernel/security", "securityfs", 0, NULL);
 	check("lockdown", put("/sys/kernel/security/lockdown", "integrity"), 0);
 	check("loading another image", new_file(), EPERM);
-	check("KELEVATE_CALL", raw_gate(own->fd, first_gate()), EPERM);
+	check("a gate by hand", raw_gate(own->fd, first_gate()), EPERM);
+	check("KELEVATE_ELEVATE", raw(own->fd, KELEVATE_ELEVATE, (unsigned long)&elevation), EPERM);
+	check("KELEVATE_INVOKE", raw(own->fd, KELEVATE_INVOKE, (unsigned long)&invocation), EPERM);
 	fflush(stdout);
 	my_pid(); /* which libkbridge ends, with one line and status 125 */
 	puts("FAIL a gate under lockdown");
