@@ -162,7 +162,9 @@ def test_a_program_and_a_shell(machine: Machine, release: str, append: str) -> N
     done = machine.run(release, append, script, [f"{PROGRAMS / 'shell.sh'}:/shell.sh"])
     # when the shell notices the end of a job in the background is not for us to know
     said = parts(
-        re.sub(r"^(\[\d\]\+ +)?(Killed|Terminated|Done).*\n|\r", "", done.stdout, flags=re.MULTILINE)
+        re.sub(
+            r"^(\[\d\]\+ +)?(Killed|Terminated|Done).*\n|\r", "", done.stdout, flags=re.MULTILINE
+        )
     )
     for name, expected, threads in (
         ("alone", RINGS_LEFT, 4),
