@@ -267,7 +267,7 @@ def boots(
     """All boots, a few at a time."""
     kinds = {
         "plain": (LOOK + REST + IDTOOL, "", {}),
-        "isolated": (LOOK + REFUSED, "pti=on", FOUR_LEVELS),
+        "isolated": (LOOK + REFUSED, "pti=on preempt=full", FOUR_LEVELS),
     }
     found = {}
     with ThreadPoolExecutor(AT_A_TIME) as pool:

@@ -187,16 +187,19 @@ def commands() -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize(
+    "append", ["", pytest.param("pti=on preempt=full", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("release", KERNELS)
 def test_the_samples_in_every_language(
-    kbridge: Kbridge, built: Built, tmp_path: Path, release: str
+    kbridge: Kbridge, built: Built, tmp_path: Path, release: str, append: str
 ) -> None:
     c_samples(kbridge, tmp_path / "c", release)
     lines = [f"cd {shlex.quote(str(built.folder))}"]
     lines += [f"export PYTHONPATH={shlex.quote(str(ROOT))} LD_LIBRARY_PATH={built.kmods}"]
     lines += [f"echo '== {label}'; {line}; echo status $?" for label, line in commands().items()]
     shell = ["/bin/busybox", "sh", "-c", "\n".join(lines)]
-    how = ["--kernel", release, "--memory", "1024", "--timeout", "120"]
+    how = ["--kernel", release, "--memory", "1024", "--timeout", "120", "--append", append]
     log = tmp_path / "console"
     files = shared(built, release, tmp_path / "c")
     done = kbridge("run", *how, *files, *shell, env=console_log_environment(log))

@@ -28,8 +28,9 @@ def built(folder: Path) -> Path:
     return folder / "selftest/kelevate_test"
 
 
+@pytest.mark.parametrize("append", ["", "pti=on preempt=full"])
 @pytest.mark.parametrize("release", KERNELS)
-def test_selftest(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
+def test_selftest(kbridge: Kbridge, tmp_path: Path, release: str, append: str) -> None:
     program, log = built(tmp_path), tmp_path / "console"
     script = f"""
         {program}; echo "status $?"
@@ -38,7 +39,7 @@ def test_selftest(kbridge: Kbridge, tmp_path: Path, release: str) -> None:
         echo == disabled; echo 1 > /proc/sys/kernel/modules_disabled; {program}; echo "status $?"
     """
     files = [word for file in (*LIBRARIES, program) for word in ("--file", f"{file}:{file}")]
-    how = ["--kernel", release, "--cpus", "2", "--timeout", "120", *files]
+    how = ["--kernel", release, "--cpus", "2", "--timeout", "120", "--append", append, *files]
     done = kbridge(
         *("run", *how, "/bin/busybox", "sh", "-c", script), env=console_log_environment(log)
     )
