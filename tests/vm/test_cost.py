@@ -29,8 +29,9 @@ def test_within_the_limits(release: str, append: str, tmp_path: Path) -> None:
     assert kernel.getppids("kb_elevate and kb_lower") <= elevation.PAIR_LIMIT
     for service in elevation.UNUSED:
         without = kernel.instructions[f"{service}, no module"]
-        # a switch between processes takes one of two ways of the scheduler's: some 10 of 10,000
-        near = pytest.approx(without, rel=0.002)
+        # the same but for which of its ways the scheduler or a timer's interrupt takes: some 20 of
+        # 3,400, and 10 of 10,000
+        near = pytest.approx(without, rel=0.01)
         assert kernel.instructions[f"{service}, module loaded"] == near
         assert kernel.instructions[f"{service}, module used before"] == near
     for service in ("page fault", "signal", "interrupt"):
