@@ -11,6 +11,8 @@
 #include <linux/sched.h>
 #include <asm/cpufeature.h>
 #include <asm/pgtable.h>
+#include <asm/processor-flags.h>
+#include <asm/special_insns.h>
 #include <asm/trap_pf.h>
 #include "entry.h"
 #include "elevation.h"
@@ -57,6 +59,9 @@ noinstr bool fix_pti(const struct frame *frame, unsigned long address)
 	pgd = pgd_offset(mm, address);
 	if (test_and_clear_bit(_PAGE_BIT_NX, (unsigned long *)pgd))
 		return true;
-	/* another thread of the process was quicker, and this one's fault is of before that */
-	return is_executable(pgd, address);
+	/*
+	 * Another thread of the process was quicker, and this one's fault is of before that; unless
+	 * it is SMEP's.
+	 */
+	return !(native_read_cr4() & X86_CR4_SMEP) && is_executable(pgd, address);
 }
