@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +22,12 @@ from pathlib import Path
 import entry
 
 from kbridge import options, paths
-from kbridge.errors import KbridgeError, UsageError
+from kbridge.errors import UsageError
 from kbridge.kernels import target
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(entry.ROOT / "tests"))
 
-from intree import attempts, programs, report, selection, sources, timing  # noqa: E402
+from intree import attempts, programs, report, selection, sources, timing
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -50,13 +47,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--times", action="store_true", help="only measure: kbridge against Kbuild")
     add("--runs", type=int, default=3, help="of --times (default: 3)")
     return parser.parse_args(argv)
-
-
-def _targets(releases: Sequence[str] | None) -> list[target.KernelTarget]:
-    found = [target.find(release) for release in releases or ()] or target.installed()
-    if not found:
-        raise KbridgeError("no kernel headers installed", hint="run: make setup")
-    return found
 
 
 def _chosen(wanted: argparse.Namespace, tree: Path, kernel: target.KernelTarget) -> list[str]:
@@ -128,21 +118,18 @@ def _run(argv: Sequence[str]) -> None:
     if wanted.jobs < 1 or wanted.runs < 1:
         raise UsageError("-j and --runs are at least 1", hint="leave them out for what is usual")
     if wanted.times:
-        for kernel in _targets(wanted.kernel):
+        for kernel in entry.kernels(wanted.kernel):
             print(_times(wanted, kernel))
         return
     with paths.scratch("kbridge-corpus-") as scratch:
         folder = wanted.keep or scratch
         surveys = [
             _survey(wanted, kernel, folder.absolute() / kernel.release)
-            for kernel in _targets(wanted.kernel)
+            for kernel in entry.kernels(wanted.kernel)
         ]
     print(report.text(surveys), end="")
     if wanted.markdown:
-        wanted.markdown.parent.mkdir(parents=True, exist_ok=True)
-        words = [os.path.relpath(__file__, ROOT), *argv]
-        command = f".venv/bin/python {shlex.join(words)}"
-        paths.write_atomically(wanted.markdown, report.markdown(surveys, command))
+        entry.write_page(wanted.markdown, report.markdown(surveys, entry.command(__file__, argv)))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import entry
 import icount
 
 from kbridge import paths, proc, runtime
-from kbridge.kernels import target
 
 PARTS = Path(__file__).parent / "elevation_parts"
 KBRIDGE = [sys.executable, "-m", "kbridge"]
@@ -141,15 +140,14 @@ def run(words: Sequence[str]) -> None:
     parser.add_argument("--append", action="append", metavar="WORDS")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     wanted = parser.parse_args(words)
-    kernels = [target.find(name) for name in wanted.kernel or ()] or target.installed()
     measured = []
-    for append, kernel in itertools.product(wanted.append or APPENDS, kernels):
+    for append, kernel in itertools.product(wanted.append or APPENDS, entry.kernels(wanted.kernel)):
         with paths.scratch("kbridge-elevation-") as folder:
             measured.append(measure(kernel.release, append, folder))
     made = page(measured)
-    if wanted.markdown:
-        wanted.markdown.write_text(made)
     print(made)
+    if wanted.markdown:
+        entry.write_page(wanted.markdown, made)
 
 
 if __name__ == "__main__":

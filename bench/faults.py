@@ -12,8 +12,6 @@ something else was seen.
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +20,10 @@ import entry
 
 from kbridge import paths
 from kbridge.errors import KbridgeError
-from kbridge.kernels import target
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(entry.ROOT / "tests"))
 
-from faults import boots, report  # noqa: E402
+from faults import boots, report
 
 
 def _run(argv: Sequence[str]) -> None:
@@ -36,16 +32,13 @@ def _run(argv: Sequence[str]) -> None:
     parser.add_argument("--kernel", action="append", metavar="RELEASE", help="may be given again")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the page there")
     wanted = parser.parse_args(argv)
-    releases = wanted.kernel or [kernel.release for kernel in target.installed()]
-    if not releases:
-        raise KbridgeError("no kernel headers installed", hint="run: make setup")
+    releases = [kernel.release for kernel in entry.kernels(wanted.kernel)]
     with paths.scratch("kbridge-faults-") as folder:
         rows = [row for name in releases for row in boots.all_of(name, folder / name)]
     print(report.table(report.merged(rows)))
     if wanted.markdown:
-        command = shlex.join([os.path.relpath(__file__, ROOT), *argv])
-        text = report.markdown(rows, f".venv/bin/python {command}")
-        paths.write_atomically(wanted.markdown, text)
+        text = report.markdown(rows, entry.command(__file__, argv))
+        entry.write_page(wanted.markdown, text)
     wrong = [line for row in rows for line in row.expected()]
     if wrong:
         raise KbridgeError("\n".join(["not as expected:", *wrong]))

@@ -12,8 +12,6 @@ The first run fetches the Python packages that only this benchmark uses into the
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +23,7 @@ from libkernel_parts import growth, guest, report, start, subjects, tools, writi
 from libkernel_parts.commands import Spawner, say
 
 from kbridge import paths
-from kbridge.errors import KbridgeError, UsageError
-from kbridge.kernels import target
-
-ROOT = Path(__file__).resolve().parents[1]
+from kbridge.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -54,13 +49,6 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--markdown", type=Path, metavar="FILE", help="also write the page, its plot beside it")
     add("--quick", action="store_true", help="little of everything, no vmlinux-to-elf")
     return parser.parse_args(argv)
-
-
-def _releases(wanted: Sequence[str] | None) -> list[str]:
-    found = [target.find(one) for one in wanted or ()] or target.installed()
-    if not found:
-        raise KbridgeError("no kernel headers installed", hint="run: make setup")
-    return [one.release for one in found]
 
 
 def _measure(
@@ -89,7 +77,7 @@ def _run(argv: Sequence[str]) -> None:
     wanted = _arguments(argv)
     if wanted.markdown and wanted.markdown.suffix != ".md":
         raise UsageError(f"{wanted.markdown}: no page", hint="name a file that ends in .md")
-    releases = _releases(wanted.kernel)
+    releases = [kernel.release for kernel in entry.kernels(wanted.kernel)]
     programs = tools.environment()
     other = [] if wanted.quick else [programs / tools.OTHER]
     amount = QUICK if wanted.quick else WHOLE
@@ -100,9 +88,8 @@ def _run(argv: Sequence[str]) -> None:
             paths.make_parent(page)
             plot = page.with_suffix(".svg")
             growth.plot(results.growth, programs / "python", folder, plot)
-            words = [os.path.relpath(__file__, ROOT), *argv]
-            command = f".venv/bin/python {shlex.join(words)}"
-            paths.write_atomically(page, report.markdown(results, command, plot.name))
+            command = entry.command(__file__, argv)
+            entry.write_page(page, report.markdown(results, command, plot.name))
     print(report.text(results), end="")
 
 
