@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every option, declared once: the command line, SCons and their help texts read this table."""
+"""Everything that one can type, declared once: verbs, their words, options and exit statuses.
+
+The command line, SCons, help, completions, man pages and the reference are made from these tables.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,10 @@ REFUSED_CLASSES = (
 class Option:
     """One option.
 
-    `flags`: on the command line of `verbs`.  `variable`: on the command line of scons, '' for
-    none.  `kind`: str, path, int (at least 1), flag, list (may be given again; in SCons
-    separated by commas), files (one or more words), words (one string, split as a shell would).
+    `flags`: on the command line of `verbs`, of which TOP is the command without a verb.
+    `variable`: on the command line of scons, '' for none.  `kind`: str, path, int (at least 1),
+    flag, list and paths (may be given again; in SCons separated by commas), files (one or more
+    words), words (one string, split as a shell would).  `required`: the verb cannot do without.
     """
 
     name: str
@@ -47,79 +51,224 @@ class Option:
     kind: str = "str"
     choices: tuple[str, ...] = ()
     default: str | int | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A word beside the options.  `count`: "" for one, ?, * or + as in a regular expression, rest
+    for all that follows, options too.  `kind`: str or path.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    count: str = ""
+    kind: str = "str"
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A line for a shell, and what it is for."""
+
+    what: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an exit status means, for `verbs`; 128+n stands for those that signals leave."""
+
+    status: str
+    meaning: str
+    verbs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A subcommand: what it does in a line, an example, and its arguments beside options."""
+    """A subcommand: what it does in a line, examples of its use, and its arguments.
+
+    `runs`: its exit status is that of the program that it runs.  `more`: paragraphs for those
+    who read on: its man page and the reference.
+    """
 
     name: str
+    group: str
     help: str
-    example: str
+    examples: tuple[Example, ...]
+    arguments: tuple[Argument, ...] = ()
+    runs: bool = False
+    more: tuple[str, ...] = ()
 
+
+TOP = ""
+GROUPS = {
+    "build": "Build programs",
+    "run": "Run them",
+    "look": "Look at programs and kernels",
+    "setup": "Set up",
+}
+
+_PROGRAM = (
+    Argument("program", "PROG", "a program of this machine"),
+    Argument("args", "ARGS", "its words", "rest"),
+)
 
 VERBS = (
     Verb(
         "build",
+        "build",
         "build a program or library of an app and a kmod",
-        "kbridge build myapp.c --kmod mydynpriv.c -o build/myapp",
-    ),
-    Verb(
-        "run",
-        "run a program where its kernel is: here, or in a throw-away virtual machine",
-        "kbridge run --cpus 2 build/myapp --an-option-of-myapp",
+        (
+            Example(
+                "a program of an app and a kmod",
+                "kbridge build myapp.c --kmod mydynpriv.c -o build/myapp",
+            ),
+            Example(
+                "a library of the kmod alone, for a certain kernel",
+                "kbridge build --shared --kernel 6.1.0-56-cloud-amd64 --kmod k.c -o build/k.so",
+            ),
+            Example(
+                "with what gdb needs to know of the kmod",
+                "kbridge build -g myapp.c --kmod mydynpriv.c -o build/myapp",
+            ),
+        ),
+        (Argument("app", "APP", "app source (.c, .cc, .S ...), object or library", "*", "path"),),
     ),
     Verb(
         "gen-libkernel",
+        "build",
         "write libkernel.so, every symbol of a kernel as a shared library",
-        "kbridge gen-libkernel --kernel 6.1.0-56-cloud-amd64 -o libkernel.so",
-    ),
-    Verb(
-        "kelevate",
-        "build the kelevate module for a kernel and print its path",
-        'insmod "$(kbridge kelevate)"',
-    ),
-    Verb(
-        "elevate",
-        "run an unmodified program in ring 0, on this machine (kelevate is loaded)",
-        "kbridge elevate --count -- busybox ash -c 'echo hello'",
-    ),
-    Verb(
-        "adaptors",
-        "list what the kernel needs for user code in ring 0, and what happens without it",
-        "kbridge adaptors",
+        (
+            Example(
+                "of a kernel whose headers are here",
+                "kbridge gen-libkernel --kernel 6.1.0-56-cloud-amd64 -o libkernel.so",
+            ),
+            Example(
+                "of any kernel image",
+                "kbridge gen-libkernel --symbols /boot/vmlinuz -o libkernel.so",
+            ),
+        ),
     ),
     Verb(
         "pkg-config-path",
+        "build",
         "print the folder with libkbridge.pc, for build tools of every language",
-        'PKG_CONFIG_PATH="$(kbridge pkg-config-path)" pkg-config --libs libkbridge',
+        (
+            Example(
+                "the linker's words for libkbridge",
+                'PKG_CONFIG_PATH="$(kbridge pkg-config-path)" pkg-config --libs libkbridge',
+            ),
+        ),
+    ),
+    Verb(
+        "run",
+        "run",
+        "run a program where its kernel is: here, or in a throw-away virtual machine",
+        (
+            Example("what stands behind PROG is PROG's", "kbridge run build/myapp --help"),
+            Example(
+                "more processors and memory (MiB)",
+                "kbridge run --cpus 4 --memory 1024 build/myapp",
+            ),
+            Example(
+                "with this machine's files, in the guest",
+                "kbridge run --root host python3 script.py",
+            ),
+        ),
+        _PROGRAM,
+        runs=True,
+    ),
+    Verb(
+        "elevate",
+        "run",
+        "run an unmodified program in ring 0, on this machine (kelevate is loaded)",
+        (
+            Example(
+                "and say in which ring timer interrupts found it",
+                "kbridge elevate --count -- busybox ash -c 'echo hello'",
+            ),
+        ),
+        _PROGRAM,
+        runs=True,
+    ),
+    Verb(
+        "kelevate",
+        "run",
+        "build the kelevate module for a kernel and print its path",
+        (
+            Example(
+                "load it here, so that programs run on this kernel",
+                'insmod "$(kbridge kelevate)"',
+            ),
+        ),
+    ),
+    Verb(
+        "adaptors",
+        "look",
+        "list what the kernel needs for user code in ring 0, and what happens without it",
+        (Example("as a table", "kbridge adaptors"),),
     ),
     Verb(
         "inspect",
+        "look",
         "say what a program, object or module needs of the kernel, and does to it",
-        "kbridge inspect build/myapp",
+        (
+            Example("a program", "kbridge inspect build/myapp"),
+            Example("for other programs to read", "kbridge inspect --json build/myapp"),
+        ),
+        (Argument("inspected", "FILE", "an ELF file", kind="path"),),
     ),
     Verb(
         "kernels",
+        "look",
         "say which kernels are here, what they lack, and which package brings it",
-        "kbridge kernels",
+        (Example("which one is the default", "kbridge kernels"),),
     ),
     Verb(
         "symbols",
+        "look",
         "list the symbols of a kernel, at the addresses that its image is linked for",
-        "kbridge symbols 'vfs_*'",
+        (
+            Example("those whose name fits a pattern", "kbridge symbols 'vfs_*'"),
+            Example(
+                "as that kernel's own /proc/kallsyms has them",
+                "kbridge symbols --format kallsyms",
+            ),
+        ),
+        (Argument("pattern", "PATTERN", "a name, or a quoted shell pattern: 'vfs_*'", "?"),),
     ),
     Verb(
         "symbol",
+        "look",
         "say all about one symbol of a kernel: address, section, export, CRC, C declaration",
-        "kbridge symbol vfs_read",
+        (Example("a function", "kbridge symbol vfs_read"),),
+        (Argument("symbol", "NAME", "the name of a symbol"),),
     ),
+)
+
+_ALL = (TOP, *(verb.name for verb in VERBS))
+RUNNING = tuple(verb.name for verb in VERBS if verb.runs)
+_OTHERS = tuple(verb.name for verb in VERBS if not verb.runs)
+
+STATUSES = (
+    Status("0", "it is done", _OTHERS),
+    Status("1", "it failed; one line says why, another what to do next", _OTHERS),
+    Status("2", "the request is wrong: an unknown option, a missing file, a bad value", _OTHERS),
+    Status("123", "the guest's kernel panicked", ("run",)),
+    Status("124", "PROG was not at its end when --timeout was over", ("run",)),
+    Status("125", "kbridge itself failed, or the request is wrong", RUNNING),
+    Status("126", "PROG is there and cannot be executed", RUNNING),
+    Status("127", "PROG is not there", RUNNING),
+    Status("128+n", "signal n ended PROG (or, in other verbs, kbridge)", _ALL[1:]),
+    Status("other", "PROG's own", RUNNING),
 )
 
 _TARGETED = ("build", "run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol")
 
 OPTIONS = (
-    Option("app", "app sources (user headers)", variable="app", kind="list"),
+    Option("app", "app sources (user headers)", variable="app", kind="paths"),
     Option(
         "kmod",
         "kernel-style sources (kernel headers), .c or .S; may be given again",
@@ -127,10 +276,12 @@ OPTIONS = (
         ("--kmod",),
         "kmod",
         "FILE",
-        "list",
+        "paths",
     ),
-    Option("output", "the program or library to write", ("build",), ("-o",), "", "FILE", "path"),
-    Option("libkernel", "the file to write", ("gen-libkernel",), ("-o",), "", "FILE", "path"),
+    Option(
+        "output", "the program, library or libkernel.so to write", ("build", "gen-libkernel"),
+        ("-o",), "", "FILE", "path", required=True,
+    ),
     Option(
         "symbols",
         "take the symbols of this file, told by its content: vmlinuz, vmlinux, System.map, "
@@ -226,7 +377,7 @@ OPTIONS = (
         ("-I",),
         "",
         "DIR",
-        "list",
+        "paths",
     ),
     Option(
         "kcflags", "more compiler flags for the kmod", ("build",), ("--kcflags",), "kcflags",
@@ -367,20 +518,26 @@ OPTIONS = (
     Option(
         "verbose",
         "print every command that is run, and (run) the kernel's messages",
-        tuple(verb.name for verb in VERBS),
+        _ALL,
         ("-v", "--verbose"),
         kind="flag",
     ),
-    Option(
-        "quiet", "print errors only", tuple(verb.name for verb in VERBS), ("-q", "--quiet"),
-        kind="flag",
-    ),
+    Option("quiet", "print errors only", _ALL, ("-q", "--quiet"), kind="flag"),
+    Option("version", "print the version", (TOP,), ("--version",), kind="flag"),
     Option("v", "print whole commands (V=1)", variable="V", kind="flag"),
 )  # fmt: skip
 
 
 def of_verb(verb: str) -> list[Option]:
     return [option for option in OPTIONS if verb in option.verbs]
+
+
+def verb_named(name: str) -> Verb:
+    return next(verb for verb in VERBS if verb.name == name)
+
+
+def statuses_of(verb: str) -> list[Status]:
+    return [status for status in STATUSES if verb in status.verbs]
 
 
 def of_scons() -> list[Option]:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from SCons.Errors import UserError
 
-from kbridge import cli, options, scons_tool
+from kbridge import __version__, actions, cli, log, options, parser, scons_tool
 
 
 def test_every_verb_and_option_has_help() -> None:
@@ -18,7 +20,37 @@ def test_every_verb_and_option_has_help() -> None:
         assert bool(option.flags) == bool(option.verbs)
     for verb in options.VERBS:
         assert verb.help
-        assert verb.example.find("kbridge") >= 0
+        assert verb.group in options.GROUPS
+        assert verb.examples
+        for example in verb.examples:
+            assert example.what
+            assert f"kbridge {verb.name}" in example.line
+
+
+def test_every_verb_has_an_action_and_exit_statuses() -> None:
+    verbs = {verb.name for verb in options.VERBS}
+    assert {name for name in actions.ACTIONS if not name.startswith("-")} == verbs
+    for verb in verbs:
+        assert options.statuses_of(verb)
+
+
+def test_options_ahead_of_the_verb_hold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log, "_verbosity", 0)
+    assert cli.main(["-q", "adaptors"]) == 0
+    assert log.verbosity() == -1
+    assert cli.main(["--version"]) == 0
+    assert f"kbridge {__version__}\n" in capsys.readouterr().out
+
+
+def test_examples_parse() -> None:
+    """Each is a command line that kbridge takes, as far as words go."""
+    for verb in options.VERBS:
+        for example in verb.examples:
+            words = re.search(rf"kbridge {verb.name}([^)|]*)", example.line)
+            assert words
+            parser.parse([verb.name, *shlex.split(words[1])])
 
 
 def test_scons_variables_are_those_promised() -> None:

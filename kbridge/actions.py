@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What each verb does with the parsed command line: a request to its module in verbs/, and what
+that returns to standard output.
+
+Imports of verbs are inside the functions that call them, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from kbridge import __version__
+
+_PIECE = 1 << 16  # characters of output that are written at once
+
+_Request = TypeVar("_Request")
+
+
+def _request(kind: type[_Request], args: argparse.Namespace, **other: Any) -> _Request:
+    """A request whose fields are named as the options are; `other` are those that are not."""
+    named = {one.name for one in fields(kind)} - set(other)  # type: ignore[arg-type]
+    given = {name: value for name, value in vars(args).items() if name in named}
+    return kind(**given, **other)
+
+
+def _write(text: str) -> int:
+    """In pieces: with PYTHONUNBUFFERED, Python says nothing of a write that a reader cut short."""
+    for start in range(0, len(text), _PIECE):
+        sys.stdout.write(text[start : start + _PIECE])
+    return 0
+
+
+def _version(_: argparse.Namespace) -> int:
+    return _write(f"kbridge {__version__}\n")
+
+
+def _build(args: argparse.Namespace) -> int:
+    from kbridge.verbs import build
+
+    build.build(_request(build.BuildRequest, args, choices=args.symbol))
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from kbridge.verbs import run
+
+    append = shlex.join(args.append)
+    other = {"append": append, "files": args.file, "modules": args.module}
+    return run.run(_request(run.RunRequest, args, **other))
+
+
+def _elevate(args: argparse.Namespace) -> int:
+    from kbridge.verbs import elevate
+
+    return elevate.elevate(_request(elevate.ElevateRequest, args))
+
+
+def _adaptors(args: argparse.Namespace) -> int:
+    from kbridge.verbs import elevate
+
+    return _write(elevate.adaptors(args.json) + "\n")
+
+
+def _gen_libkernel(args: argparse.Namespace) -> int:
+    from kbridge.verbs import gen_libkernel
+
+    gc.disable()  # some 100,000 strings, none of them in a cycle, and the command ends soon
+    request = _request(gen_libkernel.LibkernelRequest, args, choices=args.symbol)
+    gen_libkernel.generate(request)
+    return 0
+
+
+def _kelevate(args: argparse.Namespace) -> int:
+    from kbridge import kelevate
+    from kbridge.kernels import target
+
+    return _write(f"{kelevate.module(target.find(args.kernel, args.kdir))}\n")
+
+
+def _pkg_config_path(_: argparse.Namespace) -> int:
+    from kbridge import pkg_config
+
+    return _write(f"{pkg_config.folder()}\n")
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from kbridge.verbs import inspect
+
+    request = _request(inspect.InspectRequest, args, file=args.inspected)
+    return _write(inspect.inspect(request))
+
+
+def _kernels(args: argparse.Namespace) -> int:
+    from kbridge.verbs import kernels
+
+    shown, problem = kernels.kernels(as_json=args.json)
+    _write(shown)
+    if problem:
+        sys.stdout.flush()
+        raise problem
+    return 0
+
+
+def _symbols(args: argparse.Namespace) -> int:
+    from kbridge.verbs import symbols
+
+    return _write(symbols.symbols(_request(symbols.SymbolsRequest, args)))
+
+
+def _symbol(args: argparse.Namespace) -> int:
+    from kbridge.verbs import symbol
+
+    return _write(symbol.symbol(_request(symbol.SymbolRequest, args, name=args.symbol)))
+
+
+# of verbs, and of the options that stand for one; what each returns is an exit status
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "build": _build,
+    "run": _run,
+    "elevate": _elevate,
+    "adaptors": _adaptors,
+    "gen-libkernel": _gen_libkernel,
+    "kelevate": _kelevate,
+    "pkg-config-path": _pkg_config_path,
+    "inspect": _inspect,
+    "kernels": _kernels,
+    "symbols": _symbols,
+    "symbol": _symbol,
+    "--version": _version,
+}
