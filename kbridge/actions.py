@@ -11,8 +11,9 @@ import argparse
 import gc
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kbridge import __version__
@@ -44,6 +45,49 @@ def _build(args: argparse.Namespace) -> int:
     from kbridge.verbs import build
 
     build.build(_request(build.BuildRequest, args, choices=args.symbol))
+    return 0
+
+
+def _stage(args: argparse.Namespace, **files: Sequence[Path]) -> Any:
+    """A build request of what one stage is told: each has but some of the options."""
+    from kbridge.verbs import build
+
+    other: dict[str, Any] = {"app": (), "kmod": (), "choices": (), "output": Path("kmod")}
+    given = {"choices": args.symbol} if "symbol" in args else {}
+    given |= {"output": args.output} if "output" in args else {}
+    return _request(build.BuildRequest, args, **{**other, **given, **files})
+
+
+def _cflags(args: argparse.Namespace) -> int:
+    from kbridge.verbs import stages
+
+    return _write(stages.cflags(_stage(args), args.name) + "\n")
+
+
+def _pic(args: argparse.Namespace) -> int:
+    from kbridge.verbs import stages
+
+    stages.pic(_stage(args, kmod=[args.source]), args.name, args.depfile)
+    return 0
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from kbridge.verbs import stages
+
+    stages.pack(_stage(args, kmod=args.objects), args.name)
+    return 0
+
+
+def _libs(args: argparse.Namespace) -> int:
+    from kbridge.verbs import stages
+
+    return _write(stages.libs(_stage(args)) + "\n")
+
+
+def _link(args: argparse.Namespace) -> int:
+    from kbridge.verbs import stages
+
+    stages.link_objects(_stage(args, app=args.objects), args.name)
     return 0
 
 
@@ -122,6 +166,11 @@ def _symbol(args: argparse.Namespace) -> int:
 # of verbs, and of the options that stand for one; what each returns is an exit status
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
+    "cflags": _cflags,
+    "pic": _pic,
+    "pack": _pack,
+    "libs": _libs,
+    "link": _link,
     "run": _run,
     "elevate": _elevate,
     "adaptors": _adaptors,

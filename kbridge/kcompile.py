@@ -76,7 +76,8 @@ def module_name(name: str) -> str:
     return re.sub(r"\W", "_", name) or "kmod"
 
 
-def _names(source: Path, module: str) -> list[str]:
+def names(source: Path, module: str) -> list[str]:
+    """What Kbuild calls a source and its module, as macros."""
     names = [f'-DKBUILD_MODNAME="{module}"', f"-D__KBUILD_MODNAME=kmod_{module}"]
     if source.suffix == ".S":
         return names
@@ -108,7 +109,7 @@ def without_locations(flags: KbuildFlags) -> KbuildFlags:
     return replace(flags, compile=[*flags.compile, *_NO_LOCATIONS])
 
 
-def _compile(flags: KbuildFlags, source: Source, code: str) -> list[str]:
+def compiler_words(flags: KbuildFlags, source: Source, code: str) -> list[str]:
     """The compiler and its flags, without the names of files and module."""
     if source.path.suffix == ".S":
         return _without(flags.assemble, source.removed)
@@ -129,17 +130,21 @@ def source_steps(
     code: str = "pic",
     include: Sequence[Path] = (),
     stem: str | None = None,
+    made_as: Path | None = None,
 ) -> Steps:
-    """The commands that make `folder`/STEM.o of one kmod source."""
+    """The commands that make `folder`/STEM.o of one kmod source.
+
+    `made_as`: what the dependency file calls the object, if not by its own path.
+    """
     stem = stem or source.path.stem
     object_, dependencies = folder / f"{stem}.o", folder / f"{stem}.d"
     # the source's own folder too: headers that include each other by <name> (trace events) need it
     folders = [f"-I{path}" for path in (*include, source.path.parent)]
     # -pipe to the assembler: an interrupted compiler leaves no temporary file
-    made = ["-pipe", "-MMD", "-MF", str(dependencies), "-MT", str(object_)]
+    made = ["-pipe", "-MMD", "-MF", str(dependencies), "-MQ", str(made_as or object_)]
     command = [
-        *_compile(flags, source, code),
-        *_names(source.path, module),
+        *compiler_words(flags, source, code),
+        *names(source.path, module),
         *folders,
         *source.extra,
         *made,

@@ -11,9 +11,10 @@ version LINUX_KERNEL.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,6 +197,21 @@ def write_stub(names: Mapping[str, bool], out: Path, *, release: str, build_id: 
     """Write the link stub for the symbols in `names`; the values say which are functions."""
     symbols = Exports(list(names), [0] * len(names), list(names.values()))
     Library(symbols, Origin(release, build_id), absolute=False).write(out)
+
+
+def cached_stub(table: SymbolTable, of_modules: Collection[str]) -> Path:
+    """The link stub of all that a kmod may name: the symbols of `table` that have one meaning,
+    and those that modules export.  Made once and kept in the user's cache.
+    """
+    key = hashlib.sha256("\n".join(sorted(of_modules)).encode()).hexdigest()[:16]
+    file = paths.cache("libkernel", f"stub-{table.digest()[:32]}-{key}-{_FORM}") / SONAME
+    if not file.exists():
+        log.detail(f"making the link stub for kernel {table.release}")
+        known = table.resolvable()
+        names = dict.fromkeys(of_modules, True)
+        names.update(zip(known.names, known.are_functions(), strict=True))
+        write_stub(names, file, release=table.release, build_id=table.build_id)
+    return file
 
 
 def cached_runtime(table: SymbolTable) -> Path:

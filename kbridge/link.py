@@ -29,22 +29,30 @@ _R_X86_64_64 = 1
 _MUSL = re.compile(r"libc\.so|libc\.musl-\S+|ld-musl-\S+")  # as libraries need it
 
 
+def libraries(kernel: Path | None, runtime: Path) -> list[str]:
+    """What a program is linked with behind its objects: see command()."""
+    needed = [str(file) for file in (kernel, runtime) if file]
+    words = ["-Wl,--push-state,--no-as-needed", *needed, "-Wl,--pop-state"]
+    # DT_RPATH comes before LD_LIBRARY_PATH, DT_RUNPATH would come after it
+    return [*words, "-Wl,--disable-new-dtags", f"-Wl,-rpath,{RUN_FOLDER}"]
+
+
 def command(
     compiler: Sequence[str],
     objects: Sequence[Path],
-    kernel: Path,
+    kernel: Path | None,
     runtime: Path,
     output: Path,
     *,
     shared: bool = False,
     ldflags: Sequence[str] = (),
 ) -> list[str]:
-    """The link command; `kernel` is the link stub, or the linker script of mode `script`."""
+    """The link command; `kernel` is the link stub, the linker script of mode `script`, or None
+    where the objects have the kernel's addresses already.
+    """
     kind = ["-shared"] if shared else []
-    libraries = ["-Wl,--push-state,--no-as-needed", str(kernel), str(runtime), "-Wl,--pop-state"]
-    # DT_RPATH comes before LD_LIBRARY_PATH, DT_RUNPATH would come after it
-    rpath = ["-Wl,--disable-new-dtags", f"-Wl,-rpath,{RUN_FOLDER}"]
-    return [*compiler, *kind, "-o", str(output), *map(str, objects), *libraries, *rpath, *ldflags]
+    needed = libraries(kernel, runtime)
+    return [*compiler, *kind, "-o", str(output), *map(str, objects), *needed, *ldflags]
 
 
 def script(addresses: Mapping[str, int]) -> str:

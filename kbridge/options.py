@@ -137,6 +137,55 @@ VERBS = (
         (Argument("app", "APP", "app source (.c, .cc, .S ...), object or library", "*", "path"),),
     ),
     Verb(
+        "pic",
+        "build",
+        "compile one kmod source to one object, for build systems that call the stages alone",
+        (
+            Example(
+                "and write its headers as a rule for make",
+                "kbridge pic mydynpriv.c -o mydynpriv.o --depfile mydynpriv.d",
+            ),
+        ),
+        (Argument("source", "SRC", "kmod source, .c or .S", kind="path"),),
+    ),
+    Verb(
+        "pack",
+        "build",
+        "pack kmod objects, with gates, into one object that an ordinary link takes",
+        (
+            Example("all kmod objects of a program", "kbridge pack mydynpriv.o more.o -o kmod.o"),
+            Example("link it", "cc app.o kmod.o $(kbridge libs) -o app"),
+        ),
+        (Argument("objects", "OBJ", "kmod object, as kbridge pic makes it", "+", "path"),),
+    ),
+    Verb(
+        "libs",
+        "build",
+        "print what a program with a packed object is linked with, on one line for a shell",
+        (
+            Example("a link", "cc app.o kmod.o $(kbridge libs) -o app"),
+            Example("where a path in it has a blank", 'eval "cc app.o kmod.o $(kbridge libs)"'),
+        ),
+    ),
+    Verb(
+        "link",
+        "build",
+        "link app objects and kmod objects, packed or not, and read the result back",
+        (Example("all that is to be done after compiling", "kbridge link app.o kmod.o -o app"),),
+        (Argument("objects", "OBJ", "object of the app or the kmod, or library", "+", "path"),),
+    ),
+    Verb(
+        "cflags",
+        "build",
+        "print the compiler flags of a kmod source, on one line for a shell",
+        (
+            Example(
+                "what a kmod source is after preprocessing",
+                'eval "gcc $(kbridge cflags --name mydynpriv) -E mydynpriv.c"',
+            ),
+        ),
+    ),
+    Verb(
         "gen-libkernel",
         "build",
         "write libkernel.so, every symbol of a kernel as a shared library",
@@ -265,7 +314,12 @@ STATUSES = (
     Status("other", "PROG's own", RUNNING),
 )
 
-_TARGETED = ("build", "run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol")
+_COMPILING = ("build", "cflags", "pic")
+_PACKING = ("build", "pack", "link")
+_TARGETED = (
+    *("build", "pic", "pack", "libs", "link", "cflags"),
+    *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol"),
+)
 
 OPTIONS = (
     Option("app", "app sources (user headers)", variable="app", kind="paths"),
@@ -279,8 +333,12 @@ OPTIONS = (
         "paths",
     ),
     Option(
-        "output", "the program, library or libkernel.so to write", ("build", "gen-libkernel"),
+        "output", "the file to write", ("build", "pic", "pack", "link", "gen-libkernel"),
         ("-o",), "", "FILE", "path", required=True,
+    ),
+    Option(
+        "depfile", "also write the headers that the object is made from, as a rule for make",
+        ("pic",), ("--depfile",), "", "FILE", "path",
     ),
     Option(
         "symbols",
@@ -333,21 +391,26 @@ OPTIONS = (
         "symbol",
         "which of several symbols of one name is meant: NAME=ADDRESS, or NAME@FILE where a vmlinux "
         "with symbols is at hand; may be given again",
-        ("build", "gen-libkernel"),
+        (*_PACKING, "gen-libkernel"),
         ("--symbol",),
         "symbol",
         "NAME=ADDR",
         "list",
     ),
-    Option("name", "name of the program (default: that of the first source)", variable="name"),
+    Option(
+        "name",
+        "name of the program, by which the kernel's log and parameters know it (default: that of "
+        "the first source, or of the file to write)",
+        ("cflags", "pic", "pack", "link"), ("--name",), "name", "NAME",
+    ),
     Option("out", "folder to build in", variable="out", kind="path", default="build"),
     Option(
-        "shared", "make a shared library", ("build",), ("--shared",), "shared", kind="flag"
+        "shared", "make a shared library", ("build", "link"), ("--shared",), "shared", kind="flag"
     ),
     Option(
         "debug",
         "also write OUTPUT.kmod.debug: symbols and source lines of the kmod, for gdb",
-        ("build",),
+        (*_PACKING, "cflags", "pic"),
         ("-g", "--debug"),
         "debug",
         kind="flag",
@@ -355,7 +418,7 @@ OPTIONS = (
     Option(
         "code",
         "code model of the kmod: pic recompiles it with -fPIC, kernel is Kbuild's own object",
-        ("build",),
+        _COMPILING,
         ("--code",),
         "code",
         choices=CODE_MODELS,
@@ -364,7 +427,7 @@ OPTIONS = (
     Option(
         "link",
         "how kernel names are bound: libkernel.so at run time, or a linker script",
-        ("build",),
+        (*_PACKING, "libs"),
         ("--link",),
         "link",
         choices=LINK_MODES,
@@ -373,14 +436,14 @@ OPTIONS = (
     Option(
         "include",
         "folder with headers for app and kmod; may be given again",
-        ("build",),
+        _COMPILING,
         ("-I",),
         "",
         "DIR",
         "paths",
     ),
     Option(
-        "kcflags", "more compiler flags for the kmod", ("build",), ("--kcflags",), "kcflags",
+        "kcflags", "more compiler flags for the kmod", _COMPILING, ("--kcflags",), "kcflags",
         "FLAGS", "words",
     ),
     Option(
@@ -388,7 +451,7 @@ OPTIONS = (
         "FLAGS", "words",
     ),
     Option(
-        "ldflags", "more flags for the link", ("build",), ("--ldflags",), "ldflags",
+        "ldflags", "more flags for the link", ("build", "link"), ("--ldflags",), "ldflags",
         "FLAGS", "words",
     ),
     Option(
@@ -403,7 +466,7 @@ OPTIONS = (
     Option(
         "kdir",
         "kernel header folder, as for make -C (default: $KDIR)",
-        ("build", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol"),
+        tuple(verb for verb in _TARGETED if verb != "run"),
         ("--kdir",),
         "kdir",
         "DIR",
@@ -420,7 +483,7 @@ OPTIONS = (
         "mitigations",
         "drop leaves retpolines, return thunks and straight-line speculation barriers out of the "
         "kmod",
-        ("build",),
+        (*_PACKING, "cflags", "pic"),
         ("--mitigations",),
         "mitigations",
         choices=MITIGATIONS,
@@ -430,7 +493,7 @@ OPTIONS = (
         "allow",
         "do not refuse, or warn of, what is of this class in the kmod, one of "
         f"{', '.join(REFUSED_CLASSES)} (see docs/kmod.md); may be given again",
-        ("build",),
+        _PACKING,
         ("--allow",),
         "allow",
         "CLASS",
@@ -440,7 +503,7 @@ OPTIONS = (
     Option(
         "stack-limit",
         "how much of the kernel stack the kmod's functions may take, in bytes",
-        ("build",),
+        _PACKING,
         ("--stack-limit",),
         "stack_limit",
         "BYTES",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kbridge import log, paths, proc
 from kbridge.errors import KbridgeError, UsageError
-from kbridge.kernels import packages
+from kbridge.kernels import packages, target
 from kbridge.symbols import image as symbol_image
 from kbridge.symbols.table import SymbolTable
 
@@ -64,9 +64,11 @@ def _refuse_missing(release: str, version: str | None, package: str) -> None:
             hint="run: apt-get update && apt-get install --only-upgrade "
             f"linux-headers-{release}; then build the program again",
         )
+    known = [one.release for one in target.installed()]
     raise KbridgeError(
         f"the package archive has no {package}, as far as apt's package lists say",
-        hint="run: apt-get update; if the archive has dropped this kernel, take a newer one: "
+        hint=f"{target.meant(release, known)}"
+        "run: apt-get update; if the archive has dropped this kernel, take a newer one: "
         "apt-get install linux-headers-cloud-amd64, and build the program again",
     )
 

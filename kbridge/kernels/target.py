@@ -10,6 +10,7 @@ import difflib
 import os
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,17 +71,28 @@ def release_key(release: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((1, int(word), "") if word.isdigit() else (0, 0, word) for word in words)
 
 
+def meant(release: str, known: Sequence[str]) -> str:
+    """A question for hints, 'did you mean R? If not: ', where a known release is near; else ''."""
+    begin = [one for one in known if one.startswith(release)]
+    near = difflib.get_close_matches(release, known, n=3, cutoff=0.7)
+    found = list(dict.fromkeys([*begin, *near]))[:3]
+    return f"did you mean {' or '.join(found)}? If not: " if found else ""
+
+
 def _by_release(release: str) -> KernelTarget:
     looked = [Path(root.format(release=release)) for root in HEADER_ROOTS]
     for folder in looked:
         if _is_kdir(folder):
             return KernelTarget(release, folder)
     names = [target.release for target in installed()]
-    near = difflib.get_close_matches(release, names, n=3, cutoff=0.5) or names[-3:]
-    if near:
-        hint = f"installed: {', '.join(near)}; or: apt-get install linux-headers-{release}"
+    question = meant(release, names)
+    package = f"apt-get install linux-headers-{release}"
+    if question:
+        hint = f"{question}{package}"
+    elif names:
+        hint = f"installed: {', '.join(names[-3:])}; or: {package}"
     else:
-        hint = f"install them with: apt-get install linux-headers-{release}"
+        hint = f"install them with: {package}"
     places = ", ".join(map(str, looked))
     raise UsageError(f"no headers for kernel {release}: looked in {places}", hint=hint)
 

@@ -277,15 +277,12 @@ def generate(
     stack.check(image, joined, limit=stack_limit, allow=allow)
     exports = headers.exports(target.kdir) or {}
     bound = imports.bind(image, table, headers.of_modules(exports), joined)
+    stub = _stub_names(bound)
     if mode == "script":
         paths.write_atomically(files.kernel, link.script(bound.addresses))
     else:
-        libkernel.write_stub(
-            _stub_names(bound),
-            files.kernel,
-            release=table.release,
-            build_id=table.build_id,
-        )
+        kernel = {"release": table.release, "build_id": table.build_id}
+        libkernel.write_stub(stub, files.kernel, **kernel)
     weak = {entry.name: entry.weak for entry in image.imports}
     # a chosen symbol's place is of this kernel alone, as a script's addresses are
     how = "script" if bound.chosen else mode
@@ -304,6 +301,9 @@ def generate(
         "addresses": [bound.addresses[entry] for entry in names] if mode == "script" else [],
         "from_text": binding.from_text,
         "image_size": image.end,
+        "stub": stub,
+        "release": table.release,
+        "build_id": table.build_id,
     }
     paths.write_atomically(files.description, json.dumps(description, indent=1) + "\n")
 

@@ -40,6 +40,7 @@ LAYERS = {
         "kernel",
         "kernels",
         "libkernel",
+        "kmod_object",
         "link",
         "needed",
         "pack",
