@@ -152,10 +152,7 @@ VERBS = (
         "pack",
         "build",
         "pack kmod objects, with gates, into one object that an ordinary link takes",
-        (
-            Example("all kmod objects of a program", "kbridge pack mydynpriv.o more.o -o kmod.o"),
-            Example("link it", "cc app.o kmod.o $(kbridge libs) -o app"),
-        ),
+        (Example("all kmod objects of a program", "kbridge pack one.o other.o -o kmod.o"),),
         (Argument("objects", "OBJ", "kmod object, as kbridge pic makes it", "+", "path"),),
     ),
     Verb(
