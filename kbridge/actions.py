@@ -91,6 +91,13 @@ def _link(args: argparse.Namespace) -> int:
     return 0
 
 
+def _compile_commands(args: argparse.Namespace) -> int:
+    from kbridge.verbs import compile_commands
+
+    compile_commands.write(_request(compile_commands.CompileCommandsRequest, args))
+    return 0
+
+
 def _run(args: argparse.Namespace) -> int:
     from kbridge.verbs import run
 
@@ -171,6 +178,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "pack": _pack,
     "libs": _libs,
     "link": _link,
+    "compile-commands": _compile_commands,
     "run": _run,
     "elevate": _elevate,
     "adaptors": _adaptors,

@@ -110,6 +110,7 @@ GROUPS = {
     "setup": "Set up",
 }
 
+_APP = Argument("app", "APP", "app source (.c, .cc, .S ...), object or library", "*", "path")
 _PROGRAM = (
     Argument("program", "PROG", "a program of this machine"),
     Argument("args", "ARGS", "its words", "rest"),
@@ -134,7 +135,7 @@ VERBS = (
                 "kbridge build -g myapp.c --kmod mydynpriv.c -o build/myapp",
             ),
         ),
-        (Argument("app", "APP", "app source (.c, .cc, .S ...), object or library", "*", "path"),),
+        (_APP,),
     ),
     Verb(
         "pic",
@@ -196,6 +197,18 @@ VERBS = (
                 "kbridge gen-libkernel --symbols /boot/vmlinuz -o libkernel.so",
             ),
         ),
+    ),
+    Verb(
+        "compile-commands",
+        "build",
+        "write compile_commands.json, by which editors (clangd) know app and kmod sources",
+        (
+            Example(
+                "nothing is built",
+                "kbridge compile-commands myapp.c --kmod mydynpriv.c",
+            ),
+        ),
+        (_APP,),
     ),
     Verb(
         "pkg-config-path",
@@ -311,10 +324,10 @@ STATUSES = (
     Status("other", "PROG's own", RUNNING),
 )
 
-_COMPILING = ("build", "cflags", "pic")
+_COMPILING = ("build", "compile-commands", "cflags", "pic")
 _PACKING = ("build", "pack", "link")
 _TARGETED = (
-    *("build", "pic", "pack", "libs", "link", "cflags"),
+    *("build", "compile-commands", "pic", "pack", "libs", "link", "cflags"),
     *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol"),
 )
 
@@ -323,7 +336,7 @@ OPTIONS = (
     Option(
         "kmod",
         "kernel-style sources (kernel headers), .c or .S; may be given again",
-        ("build",),
+        ("build", "compile-commands"),
         ("--kmod",),
         "kmod",
         "FILE",
@@ -336,6 +349,14 @@ OPTIONS = (
     Option(
         "depfile", "also write the headers that the object is made from, as a rule for make",
         ("pic",), ("--depfile",), "", "FILE", "path",
+    ),
+    Option(
+        "database", "the file to write; what it says of other sources stays",
+        ("compile-commands",), ("-o",), "", "FILE", "path", default="compile_commands.json",
+    ),
+    Option(
+        "compiledb", "write compile_commands.json for editors, and build nothing",
+        variable="compiledb", kind="flag",
     ),
     Option(
         "symbols",
@@ -444,8 +465,8 @@ OPTIONS = (
         "FLAGS", "words",
     ),
     Option(
-        "cflags", "more compiler flags for the app", ("build",), ("--cflags",), "cflags",
-        "FLAGS", "words",
+        "cflags", "more compiler flags for the app", ("build", "compile-commands"),
+        ("--cflags",), "cflags", "FLAGS", "words",
     ),
     Option(
         "ldflags", "more flags for the link", ("build", "link"), ("--ldflags",), "ldflags",
@@ -471,7 +492,7 @@ OPTIONS = (
     Option(
         "kbuild",
         "a Kbuild file (or FILE:MODULE) whose objects and flags are the kmod's",
-        ("build",),
+        ("build", "compile-commands"),
         ("--kbuild",),
         "kbuild",
         "FILE",

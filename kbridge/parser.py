@@ -66,6 +66,8 @@ def _add_option(parser: argparse.ArgumentParser, option: options.Option, verb: s
     how.update(_KINDS[option.kind])
     if how.get("default") == ():
         how["default"] = []
+    if option.kind == "path" and option.default is not None:
+        how["default"] = Path(str(option.default))
     if option.choices:
         how["choices"] = option.choices
     if option.default is not None:

@@ -33,7 +33,7 @@ from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images
 from kbridge.kernels import kbuild
 from kbridge.kernels import target as kernel_target
-from kbridge.verbs import build
+from kbridge.verbs import build, compile_commands
 
 # stages that run no other program
 _NO_COMMANDS = ("GATES",)
@@ -121,11 +121,12 @@ def program_from_variables(env: Any) -> Any:
     if not apps and not kmods and not kbuild_file:
         raise UserError("nothing to build\nkbridge: hint: scons app=myapp.c kmod=mydynpriv.c")
     shared = env.get("shared", "") == "1"
+    database = _from_launch(env, compile_commands.NAME)
     name = env.get("name") or _name([*apps, *kmods], kbuild_file)
     folder = Path(_from_launch(env, env["out"]))
     _keep_state_in(env, folder)
     output = folder / (name + (".so" if shared else ""))
-    return env.KBridgeProgram(
+    program = env.KBridgeProgram(
         str(output),
         app=apps,
         kmod=kmods,
@@ -138,6 +139,7 @@ def program_from_variables(env: Any) -> Any:
         stack_limit=int(env["stack_limit"]),
         **{key: shlex.split(env[key]) for key in ("kcflags", "cflags", "ldflags")},
     )
+    return env.KBridgeCompileCommands(database) if env.get("compiledb") == "1" else program
 
 
 def _name(sources: Sequence[str], kbuild_file: str | None) -> str:
@@ -370,6 +372,29 @@ def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path
     return _node(plan, [request.output], sources, "LD", [command], work)
 
 
+# of every program that the SConscripts ask for
+_entries: list[compile_commands.Entry] = []
+
+
+def kbridge_compile_commands(env: Any, target: Any = compile_commands.NAME) -> Any:
+    """env.KBridgeCompileCommands(): compile_commands.json for all programs of the project, also
+    those that are named after it.
+    """
+    database = Path(str(env.File(target)))
+
+    def write(target: Any, source: Any, env: Any) -> int:  # noqa: ARG001
+        try:
+            compile_commands.merge(database, _entries)
+        except KbridgeError as problem:
+            log.error(problem)
+            return problem.status
+        return 0
+
+    node = env.Command(str(database), [], Action(write, f"  DB      {database}"))
+    env.Precious(node)  # what it says of other sources stays
+    return env.AlwaysBuild(node)
+
+
 def kbridge_program(
     env: Any,
     target: Any,
@@ -408,6 +433,7 @@ def kbridge_program(
             build.kmod_sources(request, found, flags),
         )
         sources = plan.kmod.sources
+        _entries.extend(compile_commands.entries(request, found, flags, plan.kmod))
         stems = build.stems([source.path for source in sources])
         objects = [
             _kmod_object(plan, source, stem) for source, stem in zip(sources, stems, strict=True)
@@ -428,6 +454,7 @@ def generate(env: Any) -> None:
         if name in _ENVIRONMENT or name.startswith("CCACHE_"):
             env["ENV"][name] = os.environ[name]
     env.AddMethod(kbridge_program, "KBridgeProgram")
+    env.AddMethod(kbridge_compile_commands, "KBridgeCompileCommands")
 
 
 def exists(_env: Any) -> bool:

@@ -87,8 +87,13 @@ def asked_for() -> str | None:
 
 
 def header(target: KernelTarget) -> Path | None:
-    """What clang includes ahead of all else for this kernel; None: nothing."""
-    kernel = of_kernel(target) if asked_for() else None
+    """What the compiler includes ahead of all else for this kernel; None: nothing."""
+    return clang_header(target) if asked_for() else None
+
+
+def clang_header(target: KernelTarget) -> Path | None:
+    """What clang has to include ahead of all else for this kernel; None: nothing."""
+    kernel = of_kernel(target)
     return paths.source("kernel", "clang.h") if kernel and kernel.family == "gcc" else None
 
 

@@ -73,6 +73,7 @@ def test_scons_variables_are_those_promised() -> None:
         "allow",
         "stack_limit",
         "symbol",
+        "compiledb",
         "V",
     ]
     assert {option.variable for option in options.of_scons()} == set(wanted)
