@@ -19,8 +19,8 @@ from kbridge.kernels import target
 ROOT = Path(__file__).parents[2]
 CLANGD = "clangd-16"
 SAMPLES = sorted(path.parent for path in ROOT.glob("samples/*/*_kmod.c"))
-# inline assembly, task_struct, page tables, per-CPU data
-FEW = [ROOT / "samples" / name for name in ("cr3", "fd_info", "pagewalk", "flow")]
+# task_struct and files, page tables with inline assembly
+FEW = [ROOT / "samples" / name for name in ("fd_info", "pagewalk")]
 SCONS = str(Path(sys.executable).parent / "scons")
 
 FOREIGN = """
