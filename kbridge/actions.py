@@ -170,6 +170,13 @@ def _symbol(args: argparse.Namespace) -> int:
     return _write(symbol.symbol(_request(symbol.SymbolRequest, args, name=args.symbol)))
 
 
+def _new(args: argparse.Namespace) -> int:
+    from kbridge.verbs import new
+
+    new.new(_request(new.NewRequest, args))
+    return 0
+
+
 # of verbs, and of the options that stand for one; what each returns is an exit status
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
@@ -189,5 +196,6 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "kernels": _kernels,
     "symbols": _symbols,
     "symbol": _symbol,
+    "new": _new,
     "--version": _version,
 }

@@ -305,6 +305,18 @@ VERBS = (
         (Example("a function", "kbridge symbol vfs_read"),),
         (Argument("symbol", "NAME", "the name of a symbol"),),
     ),
+    Verb(
+        "new",
+        "setup",
+        "make a project of an app and a kmod that builds and runs at once",
+        (
+            Example("a folder with sources, SConstruct, README", "kbridge new hello"),
+            Example(
+                "for a certain kernel", "kbridge new --kernel 6.1.0-56-cloud-amd64 projects/hello"
+            ),
+        ),
+        (Argument("folder", "NAME", "its folder, whose last part names the program", kind="path"),),
+    ),
 )
 
 _ALL = (TOP, *(verb.name for verb in VERBS))
@@ -328,7 +340,7 @@ _COMPILING = ("build", "compile-commands", "cflags", "pic")
 _PACKING = ("build", "pack", "link")
 _TARGETED = (
     *("build", "compile-commands", "pic", "pack", "libs", "link", "cflags"),
-    *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol"),
+    *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol", "new"),
 )
 
 OPTIONS = (
@@ -484,7 +496,7 @@ OPTIONS = (
     Option(
         "kdir",
         "kernel header folder, as for make -C (default: $KDIR)",
-        tuple(verb for verb in _TARGETED if verb != "run"),
+        tuple(verb for verb in _TARGETED if verb not in ("run", "new")),
         ("--kdir",),
         "kdir",
         "DIR",
