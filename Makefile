@@ -18,7 +18,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-tests demo test test-all lint clean distclean
+.PHONY: help setup setup-tests demo test test-all lint deb clean distclean
 
 help:  ## this text
 	@sed -n 's/^\([a-z-]*\):.*  ## /make \1\t/p' Makefile | expand -t 18
@@ -45,6 +45,9 @@ test-all: setup-tests  ## every test
 
 lint: setup-tests  ## only the linters
 	$(PYTEST) -q tests/unit/test_linters.py $(ARGS)
+
+deb: setup-tests  ## the Debian packages, in dist/
+	$(BIN)/python scripts/deb dist
 
 clean:  ## remove what was built
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .sconf_temp

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
+import kbridge.bundled  # noqa: F401  first: it says where the rest is looked for
 from kbridge.cli import main
 
 

@@ -28,6 +28,7 @@ from SCons.Scanner import Scanner
 from SCons.Tool import CScanner
 from SCons.Variables import Variables
 
+import kbridge.bundled  # noqa: F401  first: it says where the rest is looked for
 from kbridge import gates, kcompile, link, log, options, paths, runtime
 from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import log, paths, proc
+from kbridge import bundled, log, paths, proc
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import image as images
 from kbridge.kernels import packages
@@ -165,9 +165,10 @@ def fill(
 
 
 def _tool() -> Path:
-    """virtme-run of this Python's environment, else of PATH."""
+    """virtme-run that came with kbridge, of this Python's environment, else of PATH."""
     beside = Path(sys.executable).parent / "virtme-run"
-    found = str(beside) if beside.is_file() else shutil.which("virtme-run")
+    own = bundled.program("virtme-run") or (beside if beside.is_file() else None)
+    found = own or shutil.which("virtme-run")
     if not found:
         raise KbridgeError(
             "--root host needs virtme-ng, which is not here",
