@@ -67,6 +67,7 @@ int make_folders(const char *path);
 
 /* mounts.c */
 void change_root(void);
+void change_root_to_share(const char *tag, const char *folder, const char *place);
 void set_up_system(void);
 void set_up_loopback(void);
 

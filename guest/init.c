@@ -3,7 +3,8 @@
  * The first process of the throw-away machine: makes an ordinary small system, loads kelevate,
  * runs one program as root with its streams relayed to the host, reports how it ended, powers
  * off.  Static; everything it needs lies in its own folder: of the initramfs, or, where the root
- * is the host's (its one argument), a folder of the host.
+ * is the host's, a folder of the host.  Its one argument names that folder, or the share that is
+ * to be the root.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -160,20 +161,31 @@ static void open_console(void)
 		close(fd);
 }
 
-#define ROOT "kbridge-root="
+#define ROOT "kbridge-root="   /* our folder in the host's root, which is the root here */
+#define SHARE "kbridge-share=" /* the tag of the share that is to be the root */
 
-/* Our folder in the host's root, or NULL.  Words that the kernel does not know come here, too. */
-static const char *folder_in_root(char **argv)
+/* What stands behind `name`, or NULL.  Words that the kernel does not know come here, too. */
+static const char *argument(char **argv, const char *name)
 {
 	while (*++argv)
-		if (!strncmp(*argv, ROOT, strlen(ROOT)))
-			return *argv + strlen(ROOT);
+		if (!strncmp(*argv, name, strlen(name)))
+			return *argv + strlen(name);
 	return NULL;
+}
+
+static void enter_share(const char *tag)
+{
+	static const char place[] = "/run/.kbridge";
+
+	load_modules("root-modules");
+	change_root_to_share(tag, ours, place);
+	ours = place;
 }
 
 int main(int argc, char **argv)
 {
-	const char *in_root = argc ? folder_in_root(argv) : NULL;
+	const char *in_root = argc ? argument(argv, ROOT) : NULL;
+	const char *share = argc ? argument(argv, SHARE) : NULL;
 
 	signal(SIGPIPE, SIG_IGN);
 	if (in_root) {
@@ -181,6 +193,8 @@ int main(int argc, char **argv)
 		load_modules("modules"); /* overlay is one of them */
 		change_root();
 	}
+	if (share)
+		enter_share(share);
 	set_up_system();
 	open_console();
 	if (in_root)

@@ -12,30 +12,75 @@
 #include <unistd.h>
 #include "guest.h"
 
-/* ---- where the root is the host's ---- */
+/* ---- where the root is a folder of the host ---- */
 
 #define LAYERS "/run"
+#define NEW LAYERS "/new"
+#define SHARED LAYERS "/shared"
+
+static void make_layers(void)
+{
+	static const char *const folders[] = { LAYERS "/upper", LAYERS "/work", NEW, SHARED };
+	size_t k;
+
+	mkdir(LAYERS, 0755);
+	if (mount("tmpfs", LAYERS, "tmpfs", 0, "mode=0755"))
+		fail("cannot mount tmpfs on " LAYERS ": %s", strerror(errno));
+	for (k = 0; k < sizeof(folders) / sizeof(folders[0]); k++)
+		if (mkdir(folders[k], 0755))
+			fail("cannot make %s: %s", folders[k], strerror(errno));
+}
 
 /*
- * The root is the host's, read-only.  Put memory over it: what the program writes stays in this
+ * `lower` is the host's, read-only.  Put memory over it: what the program writes stays in this
  * machine and goes with it.  Nothing of the host's is hidden but /run, whose sockets and locks are
  * of processes that are not here.
  */
+static void lay_memory_over(const char *lower)
+{
+	char options[256];
+
+	snprintf(options, sizeof(options),
+		 "lowerdir=%s,upperdir=" LAYERS "/upper,workdir=" LAYERS "/work,xino=off", lower);
+	if (mount("overlay", NEW, "overlay", 0, options))
+		fail("cannot mount an overlay over the host's root: %s", strerror(errno));
+	mkdir(NEW "/run", 0755); /* images may come without */
+	if (mount("tmpfs", NEW "/run", "tmpfs", 0, "mode=0755"))
+		fail("cannot mount tmpfs on /run: %s", strerror(errno));
+}
+
+static void enter_new_root(void)
+{
+	if (chdir(NEW) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+		fail("cannot change the root: %s", strerror(errno));
+}
+
+/* The root is the host's already. */
 void change_root(void)
 {
-	if (mount("tmpfs", LAYERS, "tmpfs", 0, "mode=0755"))
-		fail("cannot mount tmpfs on " LAYERS ": %s", strerror(errno));
-	if (mkdir(LAYERS "/upper", 0755) || mkdir(LAYERS "/work", 0755) ||
-	    mkdir(LAYERS "/new", 0755))
-		fail("cannot make folders in " LAYERS ": %s", strerror(errno));
-	if (mount("overlay", LAYERS "/new", "overlay", 0,
-		  "lowerdir=/,upperdir=" LAYERS "/upper,workdir=" LAYERS "/work,xino=off"))
-		fail("cannot mount an overlay over the host's root: %s", strerror(errno));
-	if (mount("tmpfs", LAYERS "/new/run", "tmpfs", 0, "mode=0755"))
-		fail("cannot mount tmpfs on /run: %s", strerror(errno));
-	if (chdir(LAYERS "/new") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") ||
-	    chdir("/"))
-		fail("cannot change the root: %s", strerror(errno));
+	make_layers();
+	lay_memory_over("/");
+	enter_new_root();
+}
+
+/*
+ * The root becomes the folder that the host shares by the name `tag`.  Our own folder, of the
+ * initramfs, goes with us: `place` is where it is then.  The host promises not to change the
+ * folder meanwhile, so what was read once may be kept (cache=loose).
+ */
+void change_root_to_share(const char *tag, const char *folder, const char *place)
+{
+	char inside[256];
+
+	make_layers();
+	if (mount(tag, SHARED, "9p", MS_RDONLY,
+		  "trans=virtio,version=9p2000.L,access=any,cache=loose,msize=262144"))
+		fail("cannot mount the folder that is to be the root: %s", strerror(errno));
+	lay_memory_over(SHARED);
+	snprintf(inside, sizeof(inside), NEW "%s", place);
+	if (mkdir(inside, 0700) || mount(folder, inside, NULL, MS_BIND, NULL))
+		fail("cannot take our folder along: %s", strerror(errno));
+	enter_new_root();
 }
 
 /* ---- the system ---- */

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 CODE_MODELS = ("pic", "kernel")
 LINK_MODES = ("libkernel", "script")
 MITIGATIONS = ("keep", "drop")
-ROOTS = ("host",)
 SYMBOL_FORMATS = ("table", "kallsyms", "json")
 # bytes: of 16 KiB, up to 1.4 are taken when a gate starts, and the rest is for what the kernel's
 # functions and interrupts take (docs/kmod.md has the measurements)
@@ -576,9 +575,10 @@ OPTIONS = (
         ("--elevate",), kind="flag",
     ),
     Option(
-        "root", "host: the guest has this machine's root, and what it writes there is gone with it "
-        "(by virtme-ng, over 9p; default: only PROG, its libraries, and what --file names)",
-        ("run",), ("--root",), choices=ROOTS,
+        "root", "a folder, as that of a container: the guest's root, in which PROG is a path; or "
+        "host: this machine's (by virtme-ng). What is written there is gone with the guest "
+        "(default: only PROG, its libraries, and what --file names)",
+        ("run",), ("--root",), "", "FOLDER",
     ),
     Option(
         "inherit", "elevate the processes that it starts, too", ("run", "elevate"),

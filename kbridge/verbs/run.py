@@ -35,6 +35,8 @@ from kbridge.vm import (
     modules,
     native,
     qemu,
+    rooted,
+    share,
 )
 from kbridge.vm.console import Console
 from kbridge.vm.fault import Fault
@@ -44,6 +46,8 @@ from kbridge.vm.relay import Order, Outcome
 GUEST_PANIC = 123
 TIMED_OUT = 124
 OWN_FAILURE = 125
+
+HOST = "host"  # --root: this machine's
 
 _LOADED = "program-modules"  # the guest's list of them
 
@@ -61,7 +65,8 @@ class RunRequest:
     except that it also keeps the program off this machine's own kernel).  `gdb`: a TCP port of
     this machine, at which gdb can attach to the guest.  `other_build`: also on a kernel that the
     program was not built for, if nothing that it uses is different there.  `elevate`: the whole
-    program runs in ring 0; `inherit`, `without` and `count` are ElevateRequest's.
+    program runs in ring 0; `inherit`, `without` and `count` are ElevateRequest's.  `root`: HOST,
+    or a folder, where PROG's path is one in that folder; None for a root of its own.
     """
 
     program: str
@@ -84,6 +89,11 @@ class RunRequest:
     root: str | None = None
     verbose: bool = False
     dry_run: bool = False
+
+
+def _shared(request: RunRequest) -> Path | None:
+    """The folder of this machine that is to be the root.  Raises KbridgeError."""
+    return None if request.root in (None, HOST) else rooted.folder(str(request.root))
 
 
 # Which kernel
@@ -199,11 +209,14 @@ def _plan(request: RunRequest) -> elevation.Plan | None:
 
 
 def _order(request: RunRequest, program: Program, more: Mapping[str, str]) -> Order:
-    folder = _folder()
+    folder = share.FOLDER if _shared(request) else _folder()
+    passed = environment.filtered(os.environ, folder)
+    if _shared(request):
+        passed = share.variables(passed)
     return Order(
         path=str(program.path),
         argv=[request.program, *request.args],
-        environment={**environment.filtered(os.environ, folder), **more},
+        environment={**passed, **more},
         folder=folder,
         elevation=_plan(request),
     )
@@ -373,6 +386,31 @@ def _host_root(
         yield _Prepared(replace(made, options=root.options, start=root.start))
 
 
+@contextlib.contextmanager
+def _shared_root(
+    root: Path, request: RunRequest, program: Program, image: images.KernelImage
+) -> Iterator[_Prepared]:
+    """A machine whose root is a folder of this one."""
+    files = _guest_files(image, program.note is not None or request.elevate, hostroot.headers)
+    with tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
+        initramfs.append(contents.base(image, files), initrd)
+        with paths.scratch() as folder:
+            tree = share.tree(image, _modules(request, program, image), folder)
+            initramfs.pack(tree, initrd)
+        made = _machine(request, image.vmlinuz, machine.initramfs_path(initrd))
+        made = replace(made, options=share.options(root), start=share.START)
+        yield _Prepared(made, [initrd.fileno()])
+
+
+def _prepared(
+    request: RunRequest, program: Program, image: images.KernelImage
+) -> contextlib.AbstractContextManager[_Prepared]:
+    root = _shared(request)
+    if root:
+        return _shared_root(root, request, program, image)
+    return (_host_root if request.root else _own_root)(request, program, image)
+
+
 def _modules(request: RunRequest, program: Program, image: images.KernelImage) -> list[Path]:
     asked = modules.requested(image.modules, request.modules)
     return modules.needed(image.modules, (*program.modules, *asked))
@@ -383,8 +421,7 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
     admitted = _admitted(request, program, image, symbols.cached(image.vmlinuz).build_id)
     log_file = os.environ.get(CONSOLE_LOG)
     console = Console(show=request.verbose, file=Path(log_file) if log_file else None)
-    prepare = _host_root if request.root else _own_root
-    with contextlib.closing(console), prepare(request, program, image) as prepared:
+    with contextlib.closing(console), _prepared(request, program, image) as prepared:
         outcome = machine.run(
             prepared.machine,
             _order(request, program, admitted),
@@ -399,6 +436,8 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
 
 
 def _described_root(request: RunRequest, program: Program, release: str) -> list[str]:
+    if _shared(request):
+        return [f"# kernel {release}; its root is {request.root}, over 9p, with memory over it"]
     if request.root:
         return [f"# kernel {release}; its root is this machine's, by virtme-ng, over 9p"]
     tree = contents.program_tree(program, request.files)
@@ -421,7 +460,10 @@ def _describe(request: RunRequest, program: Program, release: str) -> None:
         image = images.KernelImage(release, vmlinuz, None)
         lines.append(f"# the image of kernel {release} would be fetched first")
     shown = _machine(request, image.vmlinuz, folder / "initramfs")
-    if request.root and image.modules:
+    folder_root = _shared(request)
+    if folder_root:
+        shown = replace(shown, options=share.options(folder_root), start=share.START)
+    elif request.root and image.modules:
         root = hostroot.described(release, folder)
         shown = replace(shown, options=root.options, start=root.start)
     argv = qemu.command(shown, qemu.Wires.by_hand(), kvm=qemu.kvm_works())
@@ -450,14 +492,21 @@ def _check(request: RunRequest) -> None:
         raise KbridgeError(f"--gdb {request.gdb}: not a TCP port", hint="take one up to 65535")
     if request.root and request.files:
         raise KbridgeError(
-            "--root host and --file: the program sees this machine's files",
-            hint="leave --file out, and name the file by its path here",
+            f"--root {request.root} and --file: the program sees the files of its root",
+            hint="leave --file out, and name the file by its path in that root",
         )
+
+
+def _program(request: RunRequest) -> Program:
+    root = _shared(request)
+    if root:
+        return rooted.examine(root, request.program)
+    return examine(request.program, scripts=bool(request.root))
 
 
 def _run(request: RunRequest) -> int:
     _check(request)
-    program = examine(request.program, scripts=bool(request.root))
+    program = _program(request)
     release = _release(request, program)
     build_id = program.note.build_id if program.note and not request.other_build else None
     _plan(request)

@@ -82,14 +82,14 @@ def newest() -> str:
 
 
 def find(release: str, *, download: bool = True) -> KernelImage:
-    """The image of a kernel that can have this machine's root.  Raises KbridgeError."""
+    """A kernel's image, of one that reaches this machine's files.  Raises KbridgeError."""
     image = images.find(release, download=download)
     missing = lacks(image)
     if missing:
         other = _generic(release)
         named = other if other != release else "RELEASE"
         raise KbridgeError(
-            f"--root host: kernel {release} has no {', '.join(missing)}, by which a guest "
+            f"--root: kernel {release} has no {', '.join(missing)}, by which a guest "
             "reaches this machine's files",
             hint=f"take one that has: --kernel {named} (a program with a kmod is built for it)",
         )

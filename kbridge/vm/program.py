@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,11 @@ def _check_elf(path: Path, content: bytes) -> None:
         raise _unusable(f"{path}: not an ELF program", "PROG is a compiled program")
 
 
+def parsed(path: Path) -> Any:
+    """An ELF file for this kind of machine.  Raises OSError, KbridgeError."""
+    return _elf(path.read_bytes(), path)
+
+
 def _elf(content: bytes, path: Path) -> Any:
     from elftools.elf.elffile import ELFFile
 
@@ -130,14 +135,14 @@ def _elf(content: bytes, path: Path) -> Any:
     return elf
 
 
-def _segments(elf: Any, kind: str) -> Iterator[Any]:
+def segments(elf: Any, kind: str) -> Iterator[Any]:
     return (segment for segment in elf.iter_segments() if segment["p_type"] == kind)
 
 
 def _contents(elf: Any, path: Path, kind: int) -> list[bytes]:
     """Every note of ours of that kind."""
     try:
-        notes = list(reader.own_notes(_segments(elf, "PT_NOTE")))
+        notes = list(reader.own_notes(segments(elf, "PT_NOTE")))
     except Exception as problem:  # as in _elf
         raise _unusable(f"{path}: damaged ELF notes ({problem})", "build it again") from problem
     return [content for number, content in notes if number == kind]
@@ -162,8 +167,7 @@ def _note(elf: Any, path: Path) -> KernelNote | None:
 def _modules(path: Path) -> list[str]:
     """The kernel modules whose symbols a program or library uses."""
     try:
-        elf = _elf(path.read_bytes(), path)
-        return [name for words in _notes(elf, path, reader.NOTE_MODULES) for name in words]
+        return [name for words in _notes(parsed(path), path, reader.NOTE_MODULES) for name in words]
     except (OSError, KbridgeError):
         return []
 
@@ -171,8 +175,7 @@ def _modules(path: Path) -> list[str]:
 def note_of(path: Path) -> KernelNote | None:
     """The kernel note of a program or library that was built with a kmod."""
     try:
-        content = path.read_bytes()
-        return _note(_elf(content, path), path)
+        return _note(parsed(path), path)
     except (OSError, KbridgeError):
         return None
 
@@ -233,23 +236,39 @@ def _libraries(path: Path, interpreter: Path) -> list[Path]:
     return [file for file in found if file.name not in OURS]
 
 
+def checked(path: Path, *, scripts: bool = False) -> Any:
+    """The ELF file of a program, None of a script (which it may be with `scripts`).
+
+    Raises KbridgeError (126, 127) where a shell would.
+    """
+    content = _content(path)
+    if scripts and content.startswith(b"#!"):
+        return None
+    _check_elf(path, content)
+    elf = _elf(content, path)
+    _note(elf, path)  # where it is damaged
+    return elf
+
+
+def of_files(path: Path, files: Sequence[Path]) -> Program:
+    """The program `path`; `files`: what its loader maps, itself first."""
+    files = list(dict.fromkeys(files))
+    notes = tuple(note for note in map(note_of, files) if note)
+    modules = dict.fromkeys(name for file in files for name in _modules(file))
+    return Program(path, tuple(files), notes[0] if notes else None, tuple(modules), notes)
+
+
 def examine(name: str, *, scripts: bool = False) -> Program:
     """All about PROG.  Raises KbridgeError with status 126 (not executable) or 127 (not found).
 
     `scripts`: PROG may be one, as where its interpreter is at its place.
     """
     path = locate(name)
-    content = _content(path)
-    if scripts and content.startswith(b"#!"):
+    elf = checked(path, scripts=scripts)
+    if elf is None:
         return Program(path, (path,), None)
-    _check_elf(path, content)
-    elf = _elf(content, path)
     files = [path]
-    for segment in _segments(elf, "PT_INTERP"):
+    for segment in segments(elf, "PT_INTERP"):
         interpreter = Path(segment.get_interp_name())
         files += [interpreter, *_libraries(path, interpreter)]
-    files = list(dict.fromkeys(files))
-    found = [_note(elf, path), *(note_of(one) for one in files if one != path)]
-    notes = tuple(note for note in found if note)
-    modules = dict.fromkeys(name for file in files for name in _modules(file))
-    return Program(path, tuple(files), notes[0] if notes else None, tuple(modules), notes)
+    return of_files(path, files)

@@ -155,7 +155,7 @@ def _chardev(name: str, wire: tuple[str, str]) -> list[str]:
     return ["-chardev", ",".join(filter(None, (kind, f"id={name}", rest)))]
 
 
-def _comma(path: Path) -> str:
+def comma(path: Path) -> str:
     """QEMU's option parser takes a doubled comma for one."""
     return str(path).replace(",", ",,")
 
@@ -170,7 +170,7 @@ def command(machine: Machine, wires: Wires, *, kvm: bool) -> list[str]:
         *(program(), "-M", "q35", "-accel", accelerator, "-cpu", cpu),
         *("-smp", str(machine.cpus), "-m", f"{machine.memory}M"),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
-        *("-kernel", _comma(machine.kernel), "-initrd", _comma(machine.initramfs)),
+        *("-kernel", comma(machine.kernel), "-initrd", comma(machine.initramfs)),
         *("-append", kernel_command_line(machine)),
         *_chardev("console", wires.console),
         *("-serial", "chardev:console"),
