@@ -18,7 +18,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-tests demo test test-all lint deb clean distclean
+.PHONY: help setup setup-tests demo docs test test-all lint deb clean distclean
 
 help:  ## this text
 	@sed -n 's/^\([a-z-]*\):.*  ## /make \1\t/p' Makefile | expand -t 18
@@ -36,6 +36,10 @@ demo: setup  ## build a sample against the newest installed kernel and run it th
 	@$(BIN)/kbridge run --dry-run $(DEMO_PROGRAM) | sed -n 's/^# \(.*kernel [^;:]*\).*/demo: \1/p'
 	$(BIN)/kbridge run $(DEMO_PROGRAM)
 	@echo "demo: done; $(DEMO_KMOD) is what ran inside the kernel"
+
+docs: setup  ## write this documentation as a site: build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "docs: build/site/index.html"
 
 test: setup-tests  ## every test but the slow ones; ARGS="-k name" chooses
 	$(PYTEST) $(TESTS) -m "not slow" --durations=15 $(ARGS)
