@@ -18,10 +18,12 @@ from pathlib import Path
 
 from kbridge import paths
 from kbridge.errors import CommandError
+from kbridge.kernels import compiler
 from kbridge.kernels.kbuild import KbuildFlags
 
-# objtool's builtin-check.c asks for it; Kbuild exports it to every command
-OBJTOOL_ENVIRONMENT = {"SRCARCH": "x86"}
+# of the commands.  SRCARCH: objtool's builtin-check.c asks for it, as Kbuild exports it to every
+# command.  CCACHE_NOHARDLINK: objtool writes into the object, which may be no link to ccache's own.
+ENVIRONMENT = {"SRCARCH": "x86", "CCACHE_NOHARDLINK": "1"}
 
 # gates need the functions' prototypes, in the object itself
 _DEBUG = ("-g", "-gno-split-dwarf")
@@ -143,6 +145,7 @@ def source_steps(
     # -pipe to the assembler: an interrupted compiler leaves no temporary file
     made = ["-pipe", "-MMD", "-MF", str(dependencies), "-MQ", str(made_as or object_)]
     command = [
+        *compiler.launcher(),
         *compiler_words(flags, source, code),
         *names(source.path, module),
         *folders,

@@ -30,6 +30,8 @@ _PACKAGES = {  # program -> Debian package, for the hint when it is missing
     "modinfo": "kmod",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
+    "ccache": "ccache",
+    "distcc": "distcc",
     "qemu-system-x86_64": "qemu-system-x86",
 }
 

@@ -25,7 +25,9 @@ from typing import Any
 from SCons.Action import Action
 from SCons.Errors import UserError
 from SCons.Scanner import Scanner
+from SCons.Script import ARGUMENTS
 from SCons.Tool import CScanner
+from SCons.Util import flatten
 from SCons.Variables import Variables
 
 import kbridge.bundled  # noqa: F401  first: it says where the rest is looked for
@@ -47,6 +49,7 @@ _PACKING = (
 _SYSTEM_FOLDERS = (Path("/usr/include"), Path("/usr/lib"))
 # what compilers and Kbuild take from the environment; SCons passes nothing on by itself
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "ARCH", "CROSS_COMPILE", "LLVM", "CC", "CXX", "KDIR")
+_OF_LAUNCHERS = ("CCACHE_", "DISTCC_", "SCCACHE_")
 
 
 # -- scons app=... kmod=... --
@@ -186,6 +189,7 @@ class _Plan:
     folder: Path
     name: str
     kmod: build.KmodSources
+    compiled: list[Path]  # sources of the app's objects that other builders make
 
 
 class _Stage:
@@ -233,22 +237,45 @@ def _node(
     commands: Sequence[Sequence[str]],
     work: Callable[[], None] | None = None,
     scanner: Any = None,
+    folders: Sequence[Path] = (),
 ) -> Any:
+    """`scanner` finds what the sources include, in `folders` among others."""
     stage = _Stage(label, commands, work or (lambda: build.run_all(commands, _environment(plan))))
-    how = {"source_scanner": scanner} if scanner else {}
+    how = {"source_scanner": scanner, "CPPPATH": _from_top(folders)} if scanner else {}
     # of a callable object SCons compares the byte code only, and the variables in varlist
     action = Action(stage, stage.say, varlist=["KBRIDGE_STAGE"])
     how["KBRIDGE_STAGE"] = stage.digest()
-    return plan.env.Command([str(path) for path in outputs], list(sources), action, **how)
+    return plan.env.Command(_from_top(outputs), _from_top(sources), action, **how)
 
 
-def _headers(depfile: Path, kernel: Sequence[Path]) -> Any:
+def _path(node: Any) -> Path:
+    """Relative to the folder of the SConstruct, where commands run; str(node) is relative to that
+    of the SConscript that is being read."""
+    return Path(node.get_path(node.fs.Top))
+
+
+def _from_top(files: Sequence[Any]) -> list[Any]:
+    """Paths as SCons takes them in the SConscript of any folder; nodes stay as they are."""
+
+    def named(path: Path) -> str:
+        return str(path) if path.is_absolute() else f"#{path}"
+
+    return [named(one) if isinstance(one, Path) else one for one in files]
+
+
+def _headers(source: Path, depfile: Path, kernel: Sequence[Path]) -> Any:
     """Finds the headers of a source: #include lines in the user's own folders, and what gcc -MMD
     said of the last compilation beyond them.  Kernel headers are left to the flags' fingerprint.
+
+    The lines alone have to do where nothing was compiled yet: by them a CacheDir is searched.
     """
+
+    start = source.absolute()
 
     def scan(node: Any, env: Any, path: Any = ()) -> list[Any]:
         found = list(CScanner(node, env, path))
+        if node.abspath != str(start):
+            return found
         try:
             words = depfile.read_text().replace("\\\n", " ").split(":", 1)[1]
         except (OSError, IndexError):
@@ -261,7 +288,14 @@ def _headers(depfile: Path, kernel: Sequence[Path]) -> Any:
                 found.append(env.File(str(file)))
         return found
 
-    return Scanner(scan, path_function=CScanner.path_function, recursive=False)
+    return Scanner(scan, path_function=CScanner.path_function, recursive=True)
+
+
+def _named_folders(flags: Sequence[str]) -> list[Path]:
+    """The folders of -I DIR and -IDIR."""
+    pairs = zip(flags, [*flags[1:], ""], strict=False)
+    named = [after if word == "-I" else word[2:] for word, after in pairs if word[:2] == "-I"]
+    return list(map(Path, named))
 
 
 def _kernel_folders(flags: kbuild.KbuildFlags) -> list[Path]:
@@ -285,8 +319,9 @@ def _kmod_object(plan: _Plan, source: kcompile.Source, stem: str) -> Any:
         build.compile_kmod(steps, source.path, _environment(plan))
 
     made = [steps.object, steps.dependencies]
-    scanner = _headers(steps.dependencies, _kernel_folders(plan.flags))
-    nodes = _node(plan, made, [str(source.path)], "KCC", steps.commands, work, scanner)
+    scanner = _headers(source.path, steps.dependencies, _kernel_folders(plan.flags))
+    folders = [*request.include, source.path.parent, *_named_folders(source.extra)]
+    nodes = _node(plan, made, [source.path], "KCC", steps.commands, work, scanner, folders)
     plan.env.Depends(nodes, [str(path) for path in kbuild.dependencies(plan.target)])
     plan.env.Depends(nodes, str(paths.source("kernel", "pic.h")))
     plan.env.Precious(nodes[1])  # read before it is made again
@@ -295,7 +330,7 @@ def _kmod_object(plan: _Plan, source: kcompile.Source, stem: str) -> Any:
 
 def _app_object(plan: _Plan, source: Path, stem: str) -> Any:
     if source.suffix in build.LINKABLE:
-        return plan.env.File(str(source))
+        return plan.env.File(*_from_top([source]))
     request = plan.request
     output = plan.folder / f"{stem}.o"
     command = build.app_command(
@@ -306,8 +341,9 @@ def _app_object(plan: _Plan, source: Path, stem: str) -> Any:
         build.compile_app(command, source, _environment(plan))
 
     made = [output, output.with_suffix(".d")]
-    scanner = _headers(made[1], _SYSTEM_FOLDERS)
-    nodes = _node(plan, made, [str(source)], "CC", [command], work, scanner)
+    scanner = _headers(source, made[1], _SYSTEM_FOLDERS)
+    folders = [*request.include, *_named_folders(request.cflags)]
+    nodes = _node(plan, made, [source], "CC", [command], work, scanner, folders)
     plan.env.Precious(nodes[1])
     return nodes[0]
 
@@ -315,7 +351,7 @@ def _app_object(plan: _Plan, source: Path, stem: str) -> Any:
 def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[Any]]:
     request = plan.request
     joined = plan.folder / "joined.o"
-    made_before = [Path(str(one)) for one in objects]
+    made_before = list(map(_path, objects))
     commands = kcompile.join_steps(plan.flags, made_before, joined, plan.kmod.ldflags)
 
     def join() -> None:
@@ -357,7 +393,7 @@ def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path
     request = plan.request
     library = runtime.library()
     command = link.command(
-        build.app_compiler(request.app),
+        build.app_compiler([*request.app, *plan.compiled]),
         [*app, files.object],
         files.kernel,
         library,
@@ -369,7 +405,7 @@ def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path
     def work() -> None:
         build.link_program(command, files, app, request.output, _environment(plan))
 
-    sources = [*map(str, app), *kmod, str(library)]
+    sources = [*app, *kmod, library]
     return _node(plan, [request.output], sources, "LD", [command], work)
 
 
@@ -381,7 +417,7 @@ def kbridge_compile_commands(env: Any, target: Any = compile_commands.NAME) -> A
     """env.KBridgeCompileCommands(): compile_commands.json for all programs of the project, also
     those that are named after it.
     """
-    database = Path(str(env.File(target)))
+    database = _path(env.File(target))
 
     def write(target: Any, source: Any, env: Any) -> int:  # noqa: ARG001
         try:
@@ -391,9 +427,61 @@ def kbridge_compile_commands(env: Any, target: Any = compile_commands.NAME) -> A
             return problem.status
         return 0
 
-    node = env.Command(str(database), [], Action(write, f"  DB      {database}"))
+    node = env.Command(_from_top([database]), [], Action(write, f"  DB      {database}"))
     env.Precious(node)  # what it says of other sources stays
     return env.AlwaysBuild(node)
+
+
+def _nodes(env: Any, given: Any) -> list[Any]:
+    """Files as an SConstruct names them (relative to the folder of its SConscript), or nodes that
+    other builders returned; a source in a variant folder is the one that the user wrote."""
+    nodes = [env.File(one) if isinstance(one, str) else one for one in flatten(given)]
+    return [node if node.has_builder() else node.srcnode() for node in nodes]
+
+
+def _check_nodes(env: Any, target: Any, given: Any) -> None:
+    for one in flatten(given):
+        if isinstance(one, str) and Path(env.Dir(".").srcnode().abspath, one).is_dir():
+            raise UserError(f"{one}: a folder, and a source has to be a file")
+        if isinstance(one, str) and env.File(one) == env.File(target):
+            raise UserError(f"{one}: would be replaced by the program made of it")
+
+
+def _plan(env: Any, target: Any, app: Sequence[Any], kmod: Sequence[Any], how: Any) -> _Plan:
+    """What is to be done; raises KbridgeError for what cannot be."""
+    output = _path(env.File(target))
+    given = {key: value for key, value in how.items() if value is not None}
+    given["include"] = [_path(env.Dir(one).srcnode()) for one in given.get("include", ())]
+    request = build.BuildRequest(list(map(_path, app)), list(map(_path, kmod)), output, **given)
+    build.check(request, made=[_path(node) for node in app if node.has_builder()])
+    found = kernel_target.find(request.kernel, request.kdir)
+    flags = build.kernel_flags(request, found)
+    return _Plan(
+        env,
+        request,
+        found,
+        flags,
+        output.parent / ".kbridge" / output.name,
+        output.stem,
+        build.kmod_sources(request, found, flags),
+        [_path(source) for node in app for source in node.sources],
+    )
+
+
+def _nodes_of(plan: _Plan) -> Any:
+    """The stages, one after the other; the node of the program."""
+    sources = plan.kmod.sources
+    stems = build.stems([source.path for source in sources])
+    objects = [
+        _kmod_object(plan, source, stem) for source, stem in zip(sources, stems, strict=True)
+    ]
+    files, nodes = _kmod_nodes(plan, objects)
+    app = plan.request.app
+    compiled = {
+        _path(_app_object(plan, source, stem)): str(source)
+        for source, stem in zip(app, build.stems(app), strict=True)
+    }
+    return _program(plan, files, nodes, compiled)
 
 
 def kbridge_program(
@@ -405,57 +493,39 @@ def kbridge_program(
 ) -> Any:
     """env.KBridgeProgram(TARGET, app=[...], kmod=[...]): an executable, or with shared=True a
     library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags, kbuild,
-    mitigations, allow, symbol, debug, stack_limit.
+    mitigations, allow, choices, debug, stack_limit.
+
+    `app` may hold sources, and objects that the environment's own builders make of them.
     """
-    output = Path(str(env.File(target)))
-    for one in (*app, *kmod):
-        if isinstance(one, str) and Path(env.Dir("#").abspath, one).is_dir():
-            raise UserError(f"{one}: a folder, and a source has to be a file")
-        if isinstance(one, str) and env.File(one) == env.File(target):
-            raise UserError(f"{one}: would be replaced by the program made of it")
-    given = {key: value for key, value in how.items() if value is not None}
+    _check_nodes(env, target, [app, kmod])
     try:
-        request = build.BuildRequest(
-            [Path(str(env.File(one))) for one in app],
-            [Path(str(env.File(one))) for one in kmod],
-            output,
-            **given,
-        )
-        build.check(request)
-        found = kernel_target.find(request.kernel, request.kdir)
-        flags = build.kernel_flags(request, found)
-        plan = _Plan(
-            env.Clone(CPPPATH=[str(folder) for folder in request.include]),
-            request,
-            found,
-            flags,
-            output.parent / ".kbridge" / output.name,
-            output.stem,
-            build.kmod_sources(request, found, flags),
-        )
-        sources = plan.kmod.sources
-        _entries.extend(compile_commands.entries(request, found, flags, plan.kmod))
-        stems = build.stems([source.path for source in sources])
-        objects = [
-            _kmod_object(plan, source, stem) for source, stem in zip(sources, stems, strict=True)
-        ]
-        files, nodes = _kmod_nodes(plan, objects)
-        compiled = {
-            Path(str(_app_object(plan, source, stem))): str(source)
-            for source, stem in zip(request.app, build.stems(request.app), strict=True)
-        }
-        return _program(plan, files, nodes, compiled)
+        with contextlib.chdir(env.Dir("#").abspath):  # in which the commands will run, too
+            plan = _plan(env, target, _nodes(env, app), _nodes(env, kmod), how)
+            _entries.extend(
+                compile_commands.entries(plan.request, plan.target, plan.flags, plan.kmod)
+            )
+            return _nodes_of(plan)
     except KbridgeError as problem:
         raise _as_user_error(problem) from problem
 
 
+def kbridge_library(env: Any, target: str, kmod: Sequence[Any] = (), **how: Any) -> Any:
+    """env.KBridgeLibrary("build/x", kmod=[...]): build/libx.so; more words as of KBridgeProgram."""
+    folder, name = os.path.split(target)
+    if not name.endswith(".so"):
+        name = f"lib{name}.so"
+    return kbridge_program(env, os.path.join(folder, name), kmod=kmod, shared=True, **how)
+
+
 def generate(env: Any) -> None:
-    """Add KBridgeProgram to an SCons environment."""
+    """Add KBridgeProgram and KBridgeLibrary to an SCons environment."""
     for name in os.environ:
-        if name in _ENVIRONMENT or name.startswith("CCACHE_"):
+        if name in _ENVIRONMENT or name.startswith(_OF_LAUNCHERS):
             env["ENV"][name] = os.environ[name]
+    env.SetDefault(V=ARGUMENTS.get("V", ""))
     env.AddMethod(kbridge_program, "KBridgeProgram")
     env.AddMethod(kbridge_compile_commands, "KBridgeCompileCommands")
+    env.AddMethod(kbridge_library, "KBridgeLibrary")
 
 
 def exists(_env: Any) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from hypothesis import settings
 
 from kbridge.kernels import target
@@ -42,6 +43,12 @@ def kbridge() -> Kbridge:
         return subprocess.run(command, timeout=timeout, check=False, **how)
 
     return run
+
+
+def is_elf(path: Path) -> bool:
+    """Whether it is a program or library, as a linker leaves it."""
+    with path.open("rb") as stream:
+        return str(ELFFile(stream)["e_type"]) in ("ET_DYN", "ET_EXEC")
 
 
 @pytest.fixture(scope="session")

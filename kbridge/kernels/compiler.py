@@ -9,13 +9,15 @@ header packages name a compiler of their own.  Not for running a compiler.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from kbridge import log, paths
-from kbridge.errors import KbridgeError
+from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import headers
 from kbridge.kernels.target import KernelTarget
 
@@ -33,6 +35,10 @@ _CLANG = (
 )
 # gcc's names of warnings; and 6.12's headers name the per-CPU segment twice, which is harmless
 _CLANG_WARNINGS = ("-Wno-unknown-warning-option", "-Wno-duplicate-decl-specifier")
+
+# Programs that start the compiler named after them, here or elsewhere, or take its output from a
+# cache.
+_LAUNCHERS = ("ccache", "distcc", "icecc", "sccache")
 
 # Options by which one compiler lays out structures, or calls functions, as the other cannot.
 _BINDING = {
@@ -84,6 +90,27 @@ def asked_for() -> str | None:
     if llvm.endswith("/"):
         return f"{llvm}clang"
     return f"clang{llvm}" if llvm.startswith("-") else "clang"
+
+
+def from_environment(variable: str, default: str) -> list[str]:
+    """The words of CC or CXX; a blank one is none.  Raises UsageError for a quote without end."""
+    value = os.environ.get(variable, "")
+    try:
+        return shlex.split(value) or [default]
+    except ValueError as problem:
+        raise UsageError(
+            f"{variable}={value}: {problem}", hint=f"name a compiler: {variable}={default}"
+        ) from problem
+
+
+def launcher() -> list[str]:
+    """What stands before the compiler in CC ("ccache gcc", as in `make CC=...`), if anything.
+
+    The kmod's compiler is the one that Kbuild names, whatever CC says; but it is started the same
+    way.
+    """
+    words = from_environment("CC", "gcc")
+    return list(itertools.takewhile(lambda word: os.path.basename(word) in _LAUNCHERS, words))
 
 
 def header(target: KernelTarget) -> Path | None:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,8 +128,8 @@ def check_source(path: Path, what: str) -> None:
         raise UsageError(f"{path}: may not be read", hint=f"chmod +r {shlex.quote(str(path))}")
 
 
-def check(request: BuildRequest) -> None:
-    """Raise UsageError for a request that cannot be right."""
+def check(request: BuildRequest, made: Collection[Path] = ()) -> None:
+    """Raise UsageError for a request that cannot be right; what is in `made` is yet to be made."""
     if not request.kmod and not request.kbuild:
         raise UsageError(
             "no kmod source", hint="name the kernel-style source: --kmod FILE (scons: kmod=FILE)"
@@ -144,7 +144,8 @@ def check(request: BuildRequest) -> None:
         if twice:
             raise UsageError(f"{twice[0]}: given twice", hint="name each source once")
     for path in request.app:
-        check_source(path, "app")
+        if path not in made:
+            check_source(path, "app")
         check_app_kind(path)
     for path in request.kmod:
         check_source(path, "kmod")
@@ -208,8 +209,8 @@ def kernel_flags(request: BuildRequest, target: KernelTarget) -> KbuildFlags:
 def app_compiler(app: Sequence[Path]) -> list[str]:
     """The compiler driver that links the app: C++ if one source is."""
     if any(path.suffix in _CXX for path in app):
-        return shlex.split(os.environ.get("CXX", "g++"))
-    return shlex.split(os.environ.get("CC", "gcc"))
+        return compiler.from_environment("CXX", "g++")
+    return compiler.from_environment("CC", "gcc")
 
 
 def app_command(
@@ -329,7 +330,7 @@ def run_all(
     `known_as`: a file of ours, and what of the user's it stands for in such warnings.
     """
     for command in commands:
-        result = proc.run(command, env={**environment, **kcompile.OBJTOOL_ENVIRONMENT})
+        result = proc.run(command, env={**environment, **kcompile.ENVIRONMENT})
         if result.stderr.strip():
             ours, theirs = known_as or ("\0", "")
             log.passed_on(result.stderr.replace(str(ours), theirs))

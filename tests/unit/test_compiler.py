@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kbridge.errors import KbridgeError
+from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import compiler
 from kbridge.kernels.compiler import Compiler
 from kbridge.kernels.target import KernelTarget
@@ -133,3 +133,33 @@ def test_what_binds_a_kernel_to_its_compiler_is_named(
         with pytest.raises(KbridgeError, match=f"CONFIG_{option} .*clang cannot") as caught:
             compiler.make_variables(kernel)
         assert caught.value.hint == "use gcc 12.2.0: leave LLVM unset"
+
+
+@pytest.mark.parametrize(
+    ("given", "before"),
+    [
+        ("ccache gcc", ["ccache"]),
+        ("ccache distcc gcc-12 -m64", ["ccache", "distcc"]),
+        ("'/a folder/sccache' clang", ["/a folder/sccache"]),
+        ("distcc", ["distcc"]),
+        ("gcc", []),
+        ("gcc -DX=ccache ccache", []),
+        ("/usr/lib/ccache/gcc", []),
+        ("", []),
+    ],
+)
+def test_what_stands_before_the_compiler(
+    monkeypatch: pytest.MonkeyPatch, given: str, before: list[str]
+) -> None:
+    monkeypatch.setenv("CC", given)
+    assert compiler.launcher() == before
+
+
+def test_a_compiler_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    assert compiler.from_environment("CXX", "g++") == ["g++"]
+    monkeypatch.setenv("CXX", " ")
+    assert compiler.from_environment("CXX", "g++") == ["g++"]
+    monkeypatch.setenv("CXX", "ccache 'g++")
+    with pytest.raises(UsageError, match="CXX=ccache 'g\\+\\+: No closing quotation"):
+        compiler.from_environment("CXX", "g++")

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compilers behind ccache and distcc: app and kmod really go through them, by their own counts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Kbridge
+
+from kbridge.kernels.target import KernelTarget
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "samples/fd_info"
+SOURCES = [SAMPLE / "fd_info.c", "--kmod", SAMPLE / "fd_info_kmod.c"]
+Factory = pytest.TempPathFactory
+
+
+def image(program: Path, folder: Path) -> bytes:
+    """The kmod's part of a program, without the app's."""
+    out = folder / "image"
+    subprocess.run(
+        ["objcopy", "-O", "binary", "-j", ".kbridge", program, out], check=True, cwd=folder
+    )
+    return out.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def plain(kbridge: Kbridge, kernels: list[KernelTarget], tmp_path_factory: Factory) -> bytes:
+    """The kmod's part of the sample when the compiler is called directly; for the oldest kernel,
+    which has objtool write into every object."""
+    folder = tmp_path_factory.mktemp("plain")
+    done = kbridge("build", *SOURCES, "-o", folder / "fd_info", "--kernel", kernels[0].release)
+    assert done.returncode == 0, done.stderr
+    return image(folder / "fd_info", folder)
+
+
+# -- ccache --
+
+
+@pytest.fixture
+def ccache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one."""
+    for name in os.environ:
+        if name.startswith("CCACHE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "a ccache"))
+    monkeypatch.setenv("CC", "ccache gcc")
+
+
+def counts() -> tuple[int, int]:
+    """Hits and misses since the last call."""
+    shown = subprocess.run(["ccache", "--print-stats"], check=True, capture_output=True, text=True)
+    subprocess.run(["ccache", "-z"], check=True, capture_output=True)
+    rows = dict(line.split("\t") for line in shown.stdout.splitlines())
+    hits = int(rows["direct_cache_hit"]) + int(rows["preprocessed_cache_hit"])
+    return hits, int(rows["cache_miss"])
+
+
+@pytest.mark.usefixtures("ccache")
+@pytest.mark.parametrize("code", ["pic", "kernel"])
+def test_ccache(
+    kbridge: Kbridge, kernels: list[KernelTarget], tmp_path: Path, plain: bytes, code: str
+) -> None:
+    counts()
+    program = tmp_path / "fd_info"
+    kernel, images = ["--kernel", kernels[0].release], []
+    for expected in ((0, 2), (2, 0)):
+        done = kbridge("build", *SOURCES, "--code", code, "-o", program, *kernel)
+        assert done.returncode == 0, done.stderr
+        assert counts() == expected
+        images.append(image(program, tmp_path))
+    assert images[0] == images[1]
+    assert (images[0] == plain) == (code == "pic")
+
+
+@pytest.mark.usefixtures("ccache")
+def test_objtool_leaves_the_object_in_the_cache_alone(
+    kbridge: Kbridge,
+    kernels: list[KernelTarget],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plain: bytes,
+) -> None:
+    """Where ccache links files instead of copying them; objtool writes into the object."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("CCACHE_HARDLINK", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))  # one file system
+    for _ in range(3):
+        words = [*SOURCES, "-o", tmp_path / "fd_info", "--kernel", kernels[0].release]
+        done = kbridge("build", *words)
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+        assert image(tmp_path / "fd_info", tmp_path) == plain
+    assert counts() == (4, 2)
+
+
+@pytest.mark.usefixtures("ccache")
+def test_ccache_by_scons(tmp_path: Path) -> None:
+    project = tmp_path / "a project"
+    shutil.copytree(ROOT / "samples/scons", project)
+    shutil.rmtree(project / "build", ignore_errors=True)
+    command = [sys.executable, "-m", "SCons", "-Q", "-j2"]
+    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
+    # two sources, for each of two outputs; the app's compiler is that of the SConstruct
+    assert sum(counts()) == 4
+    shutil.rmtree(project / "build")
+    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
+    assert counts() == (4, 0)
+
+
+def test_a_launcher_that_is_not_there(
+    kbridge: Kbridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "sccache gcc")
+    done = kbridge("build", *SOURCES, "-o", tmp_path / "fd_info")
+    assert done.returncode != 0
+    assert done.stderr.startswith("kbridge: error: sccache: not found\n"), done.stderr
+    assert not (tmp_path / "fd_info").exists()
+
+
+# -- distcc --
+
+
+@dataclass
+class Daemon:
+    port: int
+    log: Path
+
+    def compiled(self) -> list[str]:
+        """The sources that it compiled, by its log."""
+        ended = re.findall(r"COMPILE_OK .*?\S+ (\S+)$", self.log.read_text(), re.MULTILINE)
+        return [Path(name).name for name in ended]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def started(folder: Path, index: int) -> tuple[subprocess.Popen[bytes], Daemon]:
+    """A daemon that listens; another port where somebody else was faster."""
+    for _ in range(5):
+        daemon = Daemon(free_port(), folder / f"daemon{index}.log")
+        words = ["--no-detach", "--daemon", "--port", str(daemon.port), "--jobs", "2"]
+        words += ["--listen", "127.0.0.1", "--allow", "127.0.0.1", "--lifetime", "600"]
+        with daemon.log.open("wb") as log:
+            process = subprocess.Popen(
+                ["distccd", *words, "--log-stderr", "--log-level", "info"], stderr=log
+            )
+        while process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", daemon.port)) == 0:
+                    return process, daemon
+            time.sleep(0.1)
+    raise AssertionError(daemon.log.read_text())
+
+
+@pytest.fixture
+def daemons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Daemon]]:
+    """Two distccd; the client may not compile by itself."""
+    pairs = [started(tmp_path, index) for index in range(2)]
+    monkeypatch.setenv("DISTCC_DIR", str(tmp_path / "distcc"))
+    (tmp_path / "distcc").mkdir()
+    hosts = [f"127.0.0.1:{daemon.port}/1" for _, daemon in pairs]
+    monkeypatch.setenv("DISTCC_HOSTS", " ".join(hosts))
+    monkeypatch.setenv("DISTCC_FALLBACK", "0")
+    monkeypatch.setenv("CC", "distcc gcc")
+    yield [daemon for _, daemon in pairs]
+    for process, _ in pairs:
+        process.terminate()
+        process.wait(30)
+
+
+def test_two_distcc_daemons(
+    kbridge: Kbridge,
+    kernels: list[KernelTarget],
+    tmp_path: Path,
+    plain: bytes,
+    daemons: list[Daemon],
+) -> None:
+    program = tmp_path / "fd_info"
+    done = kbridge("build", *SOURCES, "-o", program, "--kernel", kernels[0].release)
+    assert done.returncode == 0, done.stderr
+    assert image(program, tmp_path) == plain
+    project = tmp_path / "a project"
+    shutil.copytree(ROOT / "samples/scons", project)
+    shutil.rmtree(project / "build", ignore_errors=True)
+    command = [sys.executable, "-m", "SCons", "-Q", "-j4"]
+    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
+    compiled = [daemon.compiled() for daemon in daemons]
+    assert all(compiled), "one daemon had nothing to do"
+    expected = ["fd_info.c", "fd_info_kmod.c", *2 * ["census_kmod.c", "kernel_threads.c"]]
+    assert sorted(compiled[0] + compiled[1]) == sorted(expected)
