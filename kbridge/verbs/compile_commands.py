@@ -139,6 +139,7 @@ def entries(
     """One for each source that clangd can read: those in assembly it cannot."""
     nowhere = Path("none.o")
     header = compiler.clang_header(kernel)
+    before = len(compiler.launcher())  # clangd asks the compiler itself
     found = []
     for source in sources.sources:
         steps = kcompile.source_steps(
@@ -150,7 +151,7 @@ def entries(
             include=request.include,
         )
         if source.path.suffix in _READ_BY_CLANGD:
-            found.append(_entry(source.path, for_clang(steps.commands[0], header)))
+            found.append(_entry(source.path, for_clang(steps.commands[0][before:], header)))
     for path in request.app:
         if path.suffix in _READ_BY_CLANGD:
             command = build.app_command(

@@ -18,7 +18,7 @@ from kbridge.kernels import target
 
 ROOT = Path(__file__).parents[2]
 CLANGD = "clangd-16"
-SAMPLES = sorted(path.parent for path in ROOT.glob("samples/*/*_kmod.c"))
+SAMPLES = sorted({path.parent for path in ROOT.glob("samples/*/*_kmod.c")})
 # task_struct and files, page tables with inline assembly
 FEW = [ROOT / "samples" / name for name in ("fd_info", "pagewalk")]
 SCONS = str(Path(sys.executable).parent / "scons")
@@ -56,10 +56,8 @@ def wrong(kbridge, samples: list[Path], release: str, folder: Path) -> list[str]
     database = folder / "compile_commands.json"
     for sample in samples:
         apps = [path for path in sample.glob("*.c") if not path.stem.endswith("_kmod")]
-        kmod = next(sample.glob("*_kmod.c"))
-        done = kbridge(
-            "compile-commands", "--kernel", release, *apps, "--kmod", kmod, "-o", database
-        )
+        kmods = [word for path in sample.glob("*_kmod.c") for word in ("--kmod", path)]
+        done = kbridge("compile-commands", "--kernel", release, *apps, *kmods, "-o", database)
         assert done.returncode == 0, done.stderr
     files = [Path(name) for name in entries(database)]
     assert len(files) >= 2 * len(samples)
@@ -198,9 +196,7 @@ def test_scons_variable(tmp_path: Path) -> None:
     folder = copied("fd_info", tmp_path / "project")
     out = tmp_path / "out"
     words = ["app=fd_info.c", "kmod=fd_info_kmod.c", f"out={out}", "compiledb=1"]
-    done = scons(
-        folder, "-f", str(ROOT / "SConstruct"), f"--site-dir={ROOT / 'site_scons'}", *words
-    )
+    done = scons(folder, "-f", str(ROOT / "SConstruct"), *words)
     assert done.returncode == 0, done.stderr
     assert not (out / "fd_info").exists()
     assert set(entries(folder / "compile_commands.json")) == {

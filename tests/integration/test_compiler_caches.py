@@ -199,5 +199,5 @@ def test_two_distcc_daemons(
     subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
     compiled = [daemon.compiled() for daemon in daemons]
     assert all(compiled), "one daemon had nothing to do"
-    expected = ["fd_info.c", "fd_info_kmod.c", *2 * ["census_kmod.c", "kernel_threads.c"]]
+    expected = ["fd_info.c", "fd_info_kmod.c", *2 * ["census_kmod.c", "kernel_threads_kmod.c"]]
     assert sorted(compiled[0] + compiled[1]) == sorted(expected)
