@@ -170,6 +170,12 @@ def _symbol(args: argparse.Namespace) -> int:
     return _write(symbol.symbol(_request(symbol.SymbolRequest, args, name=args.symbol)))
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from kbridge.verbs import doctor
+
+    return doctor.doctor(_request(doctor.DoctorRequest, args))
+
+
 def _new(args: argparse.Namespace) -> int:
     from kbridge.verbs import new
 
@@ -196,6 +202,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "kernels": _kernels,
     "symbols": _symbols,
     "symbol": _symbol,
+    "doctor": _doctor,
     "new": _new,
     "--version": _version,
 }

@@ -9,10 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from kbridge.errors import CommandError, KbridgeError
 
 _verbosity = 0
+# what is around each line: progress.py takes its own line away meanwhile
+at_once: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+aside = at_once
 
 
 def set_verbosity(level: int) -> None:
@@ -35,7 +40,7 @@ def _say(line: str) -> None:
     if sys.stderr is None:  # closed when Python started; print() would take stdout
         return
     # stderr may be closed or full: then nobody is listening
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError), aside():
         print(line, file=sys.stderr, flush=True)
 
 

@@ -305,6 +305,15 @@ VERBS = (
         (Argument("symbol", "NAME", "the name of a symbol"),),
     ),
     Verb(
+        "doctor",
+        "setup",
+        "try all that kbridge needs of this machine, and name the command that mends it",
+        (
+            Example("status 1 where something that is needed does not work", "kbridge doctor"),
+            Example("for other programs to read", "kbridge doctor --json"),
+        ),
+    ),
+    Verb(
         "new",
         "setup",
         "make a project of an app and a kmod that builds and runs at once",
@@ -339,7 +348,7 @@ _COMPILING = ("build", "compile-commands", "cflags", "pic")
 _PACKING = ("build", "pack", "link")
 _TARGETED = (
     *("build", "compile-commands", "pic", "pack", "libs", "link", "cflags"),
-    *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol", "new"),
+    *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol", "new", "doctor"),
 )
 
 OPTIONS = (
@@ -596,8 +605,8 @@ OPTIONS = (
         "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
     ),
     Option(
-        "json", "print JSON instead of text", ("inspect", "kernels", "symbol", "adaptors"),
-        ("--json",), kind="flag",
+        "json", "print JSON instead of text",
+        ("inspect", "kernels", "symbol", "adaptors", "doctor"), ("--json",), kind="flag",
     ),
     Option(
         "all", "also symbols whose names have several meanings, so that no kmod can be linked "

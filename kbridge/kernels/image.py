@@ -99,7 +99,10 @@ def _unpack(package: Path, release: str, folder: Path) -> None:
     shutil.rmtree(folder / "usr/share", ignore_errors=True)
 
 
-def _fetch(release: str) -> None:
+def obtainable(release: str) -> tuple[str, str | None]:
+    """The package with the image, and its version (None: any).  Raises KbridgeError where apt has
+    none.
+    """
     package = f"linux-image-{release}"
     packages.require_apt(
         f"no image of kernel {release} here",
@@ -108,6 +111,11 @@ def _fetch(release: str) -> None:
     # the image must be of the same build as the headers
     version = packages.installed_version(f"linux-headers-{release}")
     _refuse_missing(release, version, package)
+    return package, version
+
+
+def _fetch(release: str) -> None:
+    package, version = obtainable(release)
     folder = paths.cache("images") / release
     log.info(f"fetching the image of kernel {release} into the cache (once)")
     with packages.beside(folder) as temporary:

@@ -185,9 +185,15 @@ def _check_busybox() -> None:
         )
 
 
+def check_tools() -> Path:
+    """virtme-ng's program.  Raises KbridgeError where it, or what it needs, is missing."""
+    _check_busybox()
+    return _tool()
+
+
 def _ask(image: KernelImage, folder: Path) -> list[str]:
     """QEMU's command line as virtme-ng has it; the initramfs is made in `folder`."""
-    _check_busybox()
+    tool = check_tools()
     how = ["--mods", "auto", "--force-9p", "--disable-kvm", "--script-sh", "true"]
     made: list[str | Path] = [
         "--save-initramfs",
@@ -196,7 +202,7 @@ def _ask(image: KernelImage, folder: Path) -> list[str]:
         "--show-command",
     ]
     done = proc.run(
-        [_tool(), "--kimg", image.vmlinuz, *how, *made],
+        [tool, "--kimg", image.vmlinuz, *how, *made],
         env={"TMPDIR": str(folder)},
         what="asking virtme-ng for a machine with this one's root",
         hint="see what it says above; kbridge is tested with virtme-ng 1.42",

@@ -100,13 +100,23 @@ def _probe_rom() -> bytes:
     return bytes(0xFFF0) + code.ljust(16, b"\xf4")
 
 
-def _kvm_starts(qemu: str) -> bool:
-    """Whether a guest really runs an instruction under KVM; a device node alone says nothing."""
+def starts(qemu: str, accelerator: str) -> str | None:
+    """None where a guest really runs an instruction under "kvm" or "tcg", else what QEMU says; a
+    device node alone says nothing.
+    """
     with tempfile.NamedTemporaryFile(prefix="kbridge-probe-") as rom:
         rom.write(_probe_rom())
         rom.flush()
         devices = ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios", rom.name]
-        argv = [qemu, "-M", "q35,accel=kvm", "-cpu", "max", "-nodefaults", "-no-user-config"]
+        argv = [
+            qemu,
+            "-M",
+            f"q35,accel={accelerator}",
+            "-cpu",
+            "max",
+            "-nodefaults",
+            "-no-user-config",
+        ]
         argv += ["-no-reboot", "-display", "none", "-m", "16", *devices]
         try:
             done = subprocess.run(
@@ -116,9 +126,12 @@ def _kvm_starts(qemu: str) -> bool:
                 timeout=_PROBE_SECONDS,
                 check=False,
             )
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-    return done.returncode == 2 * _PROBE_VALUE + 1
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            return str(problem)
+    if done.returncode == 2 * _PROBE_VALUE + 1:
+        return None
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return said[0] if said else proc.describe_exit(done.returncode)
 
 
 def kvm_works() -> bool:
@@ -133,7 +146,7 @@ def kvm_works() -> bool:
         return kept.read_text() == "yes\n"
     except OSError:
         pass
-    works = _kvm_starts(qemu)
+    works = starts(qemu, "kvm") is None
     log.detail(f"/dev/kvm {'works' if works else 'is there and does not work'}")
     for old in kept.parent.iterdir():
         old.unlink(missing_ok=True)

@@ -34,6 +34,7 @@ LAYERS = {
         "elevation",
         "kcompile",
         "gates",
+        "health",
         "imports",
         "inspect",
         "kelevate",
@@ -74,11 +75,12 @@ LAYERS = {
         "options",
         "paths",
         "proc",
+        "progress",
     ),
 }
 
 # Imports that cost so much that only the verbs which use them may have them.
-HEAVY = ("capstone", "elftools", "lief", "numpy")
+HEAVY = ("capstone", "elftools", "lief", "numpy", "rich")
 
 # No file names the server that packages come from, nor a folder of one developer's machine.
 REGISTRY = re.compile(

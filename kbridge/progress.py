@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a person sees while something takes long: a line on the terminal, gone when it is over.
+
+Only where stderr is a terminal, and neither --quiet nor --verbose (which says more).  Not for
+results, nor for what is to stay in a log: log.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from kbridge import log
+
+_AFTER_SECONDS = 1.0
+
+
+def wanted() -> bool:
+    """Whether there is somebody to see it."""
+    return (
+        log.verbosity() == 0
+        and sys.stderr is not None
+        and sys.stderr.isatty()
+        and os.environ.get("TERM", "dumb") != "dumb"
+    )
+
+
+class _Line:
+    """The line, once it is there; the timer's thread makes it, others take it away."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._lock = threading.Lock()
+        self._over = False
+        self._status: Any = None
+
+    def show(self) -> None:
+        from rich.console import Console  # 0.1 s
+
+        with self._lock:
+            if not self._over:
+                console = Console(stderr=True, highlight=False)
+                self._status = console.status(f"{self._text} ...", spinner="line")
+                self._status.start()
+
+    def end(self) -> None:
+        with self._lock:
+            self._over = True
+            if self._status:
+                self._status.stop()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take it away while a line is printed that stays."""
+        with self._lock:
+            if self._status and not self._over:
+                self._status.stop()
+            try:
+                yield
+            finally:
+                if self._status and not self._over:
+                    self._status.start()
+
+
+class Doing:
+    """What is being done; `end` may be called before its `with` block is over."""
+
+    def __init__(self, line: _Line | None) -> None:
+        self._line = line
+
+    def end(self) -> None:
+        if self._line:
+            self._line.end()
+
+
+@contextlib.contextmanager
+def doing(text: str) -> Iterator[Doing]:
+    """Show `text` if the block takes more than a second; of blocks within blocks, the outer's."""
+    if not wanted() or log.aside is not log.at_once:
+        yield Doing(None)
+        return
+    line = _Line(text)
+    timer = threading.Timer(_AFTER_SECONDS, line.show)
+    timer.daemon = True
+    log.aside = line.aside
+    timer.start()
+    try:
+        yield Doing(line)
+    finally:
+        timer.cancel()
+        line.end()
+        log.aside = log.at_once
