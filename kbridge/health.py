@@ -177,7 +177,7 @@ def _compiled(trial: _Trial, name: str, text: str) -> str:
     stem = f"{source.stem}.kmod"
     steps = kcompile.source_steps(flags, Source(source), trial.folder, module="doctor", stem=stem)
     for command in steps.commands:
-        proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT)
+        proc.run(command, env=kcompile.ENVIRONMENT)
     trial.objects.append(steps.object)
     tools = " and objtool" if len(steps.commands) > 1 else ""
     return f"{Path(flags.compile[0]).name}{tools}, with the kernel's flags"
@@ -196,7 +196,7 @@ def _joined(trial: _Trial) -> str:
         raise _UntriedError("kmod in C")
     commands = kcompile.join_steps(trial.known_flags(), trial.objects, trial.folder / "joined.o")
     for command in commands:
-        proc.run(command, env=kcompile.OBJTOOL_ENVIRONMENT)
+        proc.run(command, env=kcompile.ENVIRONMENT)
     return " and ".join(Path(command[0]).name for command in commands)
 
 
