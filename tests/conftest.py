@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+import installed
 import pytest
 from elftools.elf.elffile import ELFFile
 from hypothesis import settings
@@ -65,3 +66,26 @@ def temporary_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("KBRIDGE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The Debian packages, and their .changes and .buildinfo."""
+    return installed.debian_packages(tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def packaged(packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the Debian packages, unpacked."""
+    return installed.unpacked(packages, tmp_path_factory.mktemp("packaged") / "a tree")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed.wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def from_wheel(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> installed.Installed:
+    """kbridge[host-root] in an environment of its own."""
+    return installed.in_an_environment(wheel, tmp_path_factory.mktemp("venv") / "an environment")
