@@ -50,17 +50,15 @@ def _synopsis(verb: options.Verb) -> str:
 
 
 def _flags(option: options.Option) -> str:
-    takes = "|".join(option.choices) if option.choices and not option.metavar else option.metavar
-    return "<br>".join(_code(f"{flag} {takes}".strip()) for flag in option.flags).replace(
-        "|", "\\|"
-    )
+    takes = option.metavar or (option.name.upper() if option.choices else "")
+    return "<br>".join(_code(f"{flag} {takes}".strip()) for flag in option.flags)
 
 
 def _options_table(verb: str) -> str:
     rows = [
         (_flags(option), _cell(option.help), _values(option)) for option in options.of_verb(verb)
     ]
-    return _table(("option", "", "values"), rows)
+    return _table(("option", "what it does", "values"), rows)
 
 
 def _statuses(verb: str) -> str:
@@ -74,7 +72,7 @@ def _verb(verb: options.Verb) -> str:
     parts.extend(_cell(paragraph) for paragraph in verb.more)
     if verb.arguments:
         rows = [(_code(one.metavar), _cell(one.help)) for one in verb.arguments]
-        parts.append(_table(("word", ""), rows))
+        parts.append(_table(("word", "what it is"), rows))
     parts.append(_options_table(verb.name))
     examples = "\n".join(f"# {one.what}\n{one.line}" for one in verb.examples)
     parts.append(f"```sh\n{examples}\n```")
@@ -118,7 +116,7 @@ def scons() -> str:
             "For `scons app=... kmod=...`. Made from the table that scons itself reads "
             "(`kbridge/options.py`); `scons -h` says the same. For a project's own SConstruct see "
             "[Python](python.md#scons).",
-            _table(("variable", "", "values"), rows),
+            _table(("variable", "what it does", "values"), rows),
         ]
     )
 
