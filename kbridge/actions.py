@@ -183,6 +183,19 @@ def _new(args: argparse.Namespace) -> int:
     return 0
 
 
+def _completion(args: argparse.Namespace) -> int:
+    from kbridge import completion
+
+    return _write(completion.script(args.shell))
+
+
+def _man(args: argparse.Namespace) -> int:
+    from kbridge.verbs import man
+
+    man.man(args.pages)
+    return 0
+
+
 # of verbs, and of the options that stand for one; what each returns is an exit status
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _build,
@@ -204,5 +217,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "symbol": _symbol,
     "doctor": _doctor,
     "new": _new,
+    "completion": _completion,
+    "man": _man,
     "--version": _version,
 }

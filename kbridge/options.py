@@ -13,6 +13,7 @@ from dataclasses import dataclass
 CODE_MODELS = ("pic", "kernel")
 LINK_MODES = ("libkernel", "script")
 MITIGATIONS = ("keep", "drop")
+SHELLS = ("bash", "zsh", "fish")
 SYMBOL_FORMATS = ("table", "kallsyms", "json")
 # bytes: of 16 KiB, up to 1.4 are taken when a gate starts, and the rest is for what the kernel's
 # functions and interrupts take (docs/kmod.md has the measurements)
@@ -36,9 +37,10 @@ class Option:
     """One option.
 
     `flags`: on the command line of `verbs`, of which TOP is the command without a verb.
-    `variable`: on the command line of scons, '' for none.  `kind`: str, path, int (at least 1),
-    flag, list and paths (may be given again; in SCons separated by commas), files (one or more
-    words), words (one string, split as a shell would).  `required`: the verb cannot do without.
+    `variable`: on the command line of scons, '' for none.  `kind`: str, path, folder, int (at
+    least 1), flag, list and paths (may be given again; in SCons separated by commas), files (one
+    or more words), words (one string, split as a shell would).  `required`: the verb cannot do
+    without.
     """
 
     name: str
@@ -325,6 +327,28 @@ VERBS = (
         ),
         (Argument("folder", "NAME", "its folder, whose last part names the program", kind="path"),),
     ),
+    Verb(
+        "completion",
+        "setup",
+        "print what a shell needs to complete kbridge's words",
+        (
+            Example("bash, in ~/.bashrc", 'eval "$(kbridge completion bash)"'),
+            Example("zsh, in ~/.zshrc behind compinit", 'eval "$(kbridge completion zsh)"'),
+            Example("fish", "kbridge completion fish > ~/.config/fish/completions/kbridge.fish"),
+        ),
+        (Argument("shell", "SHELL", "bash, zsh or fish", choices=SHELLS),),
+    ),
+    Verb(
+        "man",
+        "setup",
+        "write the man pages",
+        (
+            Example(
+                "where man finds them",
+                "kbridge man -o ~/.local/share/man/man1 && man kbridge-build",
+            ),
+        ),
+    ),
 )
 
 _ALL = (TOP, *(verb.name for verb in VERBS))
@@ -337,7 +361,7 @@ STATUSES = (
     Status("2", "the request is wrong: an unknown option, a missing file, a bad value", _OTHERS),
     Status("123", "the guest's kernel panicked", ("run",)),
     Status("124", "PROG was not at its end when --timeout was over", ("run",)),
-    Status("125", "kbridge itself failed, or the request is wrong", RUNNING),
+    Status("125", "a failure of kbridge's own, or a wrong request", RUNNING),
     Status("126", "PROG is there and cannot be executed", RUNNING),
     Status("127", "PROG is not there", RUNNING),
     Status("128+n", "signal n ended PROG (or, in other verbs, kbridge)", _ALL[1:]),
@@ -369,6 +393,10 @@ OPTIONS = (
     Option(
         "depfile", "also write the headers that the object is made from, as a rule for make",
         ("pic",), ("--depfile",), "", "FILE", "path",
+    ),
+    Option(
+        "pages", "the folder to write them to", ("man",), ("-o",), "", "DIR", "folder",
+        required=True,
     ),
     Option(
         "database", "the file to write; what it says of other sources stays",

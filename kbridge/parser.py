@@ -52,6 +52,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "flag": {"action": "store_true"},
     "int": {"type": _at_least_1},
     "path": {"type": _file},
+    "folder": {"type": Path},
     "words": {"type": _words, "default": ()},
     "list": {"action": "append", "default": ()},
     "paths": {"action": "append", "type": Path, "default": ()},
@@ -127,6 +128,7 @@ def parser() -> Parser:
     for verb in options.VERBS:
         sub = verbs.add_parser(
             verb.name,
+            help=verb.help,  # for completions
             prog=f"kbridge {verb.name}",
             description=sentence(verb.help),
             epilog=_examples(verb),
@@ -138,6 +140,14 @@ def parser() -> Parser:
         for argument in verb.arguments:
             _add_argument(sub, argument)
     return top
+
+
+def of_verbs(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the verbs."""
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
 
 
 def verb_in(argv: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ LICENCES = ("GPL-2.0-only", "GPL-2.0-only WITH Linux-syscall-note")
 
 # From the top down: a module imports from its own layer and from those below it.
 LAYERS = {
-    "command line": ("__main__", "actions", "cli", "parser", "scons_tool"),
+    "command line": ("__main__", "actions", "cli", "completion", "parser", "scons_tool"),
     "verbs": ("build", "verbs"),
     "domain": (
         "abi",
@@ -43,6 +43,7 @@ LAYERS = {
         "libkernel",
         "kmod_object",
         "link",
+        "manual",
         "needed",
         "pack",
         "pkg_config",

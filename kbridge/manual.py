@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Man pages (mdoc(7)) and the table of exit statuses, made from the table of options.
+
+python -m kbridge.manual > docs/exit-statuses.md
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jinja2
+
+from kbridge import options, paths
+
+_SUMMARY = "link ordinary programs against the Linux kernel"
+_MORE = (
+    "A program has two parts: an app, with user headers and libc, and a kmod, with kernel "
+    "headers, types, macros, inline functions and any symbol of the kernel. A call from the one to "
+    "the other is an ordinary C call.",
+    "The result is an ordinary ELF executable or library. It runs where its kernel is: on a "
+    "machine with the kelevate module loaded, or in a throw-away virtual machine.",
+)
+_ENVIRONMENT = (
+    ("KBRIDGE_CACHE", "where kbridge keeps what it made or fetched: by default kbridge in "
+     "XDG_CACHE_HOME, or in ~/.cache"),
+    ("KDIR", "kernel header folder, where neither --kernel nor --kdir is given"),
+    ("ARCH, CROSS_COMPILE, LLVM", "as for Kbuild: which compiler makes kernel code"),
+    ("CC, CXX", "compilers of apps"),
+    ("TMPDIR", "where temporary folders are made"),
+    ("NO_COLOR", "if set and not empty: no colours"),
+)  # fmt: skip
+
+
+def sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _words(text: str) -> str:
+    """Text for a macro's arguments, or as it is typed."""
+    text = text.replace("\\", r"\e").replace("-", r"\-")
+    return r"\&" + text if text[:1] in (".", "'") else text
+
+
+def _line(text: str) -> str:
+    return text.replace("\\", r"\e")
+
+
+def _text(text: str) -> str:
+    """Running text: a sentence a line, as roff has it, and none that starts like a macro."""
+    sentences = re.split(r"(?<=[a-z)]\.) (?=[A-Z])", text.replace("\\", r"\e"))
+    fill = textwrap.TextWrapper(78, break_long_words=False, break_on_hyphens=False)
+    lines = [line for one in sentences for line in fill.wrap(one)]
+    return "\n".join(r"\&" + one if one[:1] in (".", "'") else one for one in lines)
+
+
+def _flags(option: options.Option) -> str:
+    """`-o FILE`, `-g , --debug`: the words of an .It."""
+    value = f" Ar {_words(option.metavar or 'VALUE')}" if option.kind != "flag" else ""
+    value += " ..." if option.kind == "files" else ""
+    return " , ".join(f"Fl {_words(flag[1:])}{value}" for flag in option.flags)
+
+
+def _argument(argument: options.Argument) -> str:
+    word = f"Ar {_words(argument.metavar)}"
+    many = " ..." if argument.count in ("*", "+", "rest") else ""
+    return f".Op {word}{many}" if argument.count in ("?", "*", "rest") else f".{word}{many}"
+
+
+def _synopsis(verb: options.Verb) -> str:
+    needed = [f".{_flags(one)}" for one in options.of_verb(verb.name) if one.required]
+    return "\n".join([".Op Ar OPTION ...", *needed, *map(_argument, verb.arguments)])
+
+
+def _page_of(verb: options.Verb) -> dict[str, Any]:
+    return {
+        "page": f"kbridge-{verb.name}",
+        "command": f"kbridge {verb.name}",
+        "title": verb.help,
+        "synopsis": [_synopsis(verb)],
+        "paragraphs": [sentence(verb.help), *verb.more],
+        "arguments": verb.arguments,
+        "options": options.of_verb(verb.name),
+        "statuses": options.statuses_of(verb.name),
+        "examples": verb.examples,
+        "others": ["kbridge"],
+    }
+
+
+def _page_of_all() -> dict[str, Any]:
+    groups = [
+        (title, [verb for verb in options.VERBS if verb.group == group])
+        for group, title in options.GROUPS.items()
+    ]
+    return {
+        "page": "kbridge",
+        "command": "kbridge",
+        "title": _SUMMARY,
+        "synopsis": [".Ar VERB\n.Op Ar OPTION ..."],
+        "paragraphs": _MORE,
+        "groups": groups,
+        "options": options.of_verb(options.TOP),
+        "environment": _ENVIRONMENT,
+        "others": sorted(f"kbridge-{verb.name}" for verb in options.VERBS),
+    }
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Each man page: the name of its file, and its text.
+
+    Its date is that of SOURCE_DATE_EPOCH, so that packages can be built again byte by byte.
+    """
+    now = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()))
+    date = f"{time.strftime('%B', now)} {now.tm_mday}, {now.tm_year}"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.source("templates")),
+        autoescape=False,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        words=_words, line=_line, text=_text, flags=_flags, sentence=sentence
+    )
+    template = environment.get_template("man.1.j2")
+    for page in (_page_of_all(), *map(_page_of, options.VERBS)):
+        # --allow names its choices in its help
+        listed = [one.name for one in page["options"] if one.choices and one.choices[0] in one.help]
+        yield f"{page['page']}.1", template.render(page, date=date, listed=listed)
+
+
+def exit_statuses() -> str:
+    """docs/exit-statuses.md."""
+    lines = [
+        "# Exit statuses",
+        "",
+        "They stay as they are: scripts may rely on them. Made from `kbridge/options.py` by "
+        "`python -m kbridge.manual`.",
+        "",
+        "| status | verbs | meaning |",
+        "|---|---|---|",
+    ]
+    every = {verb.name for verb in options.VERBS}
+    running = ", ".join(f"`{name}`" for name in options.RUNNING)
+    for one in options.STATUSES:
+        verbs = {
+            len(every): "all",
+            len(every) - len(options.RUNNING): f"all but {running}",
+        }.get(len(one.verbs), ", ".join(f"`{name}`" for name in one.verbs))
+        lines.append(f"| {one.status} | {verbs} | {sentence(one.meaning)} |")
+    lines += [
+        "",
+        "Every status but 0 comes with a line on standard error that says why, and mostly with one "
+        "that says what to do next; PROG's own status comes with PROG's words alone.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(exit_statuses())
