@@ -41,6 +41,12 @@ def _version(_: argparse.Namespace) -> int:
     return _write(f"kbridge {__version__}\n")
 
 
+def _makefile(_: argparse.Namespace) -> int:
+    from kbridge import makefile
+
+    return _write(makefile.as_include(makefile.file()) + "\n")
+
+
 def _build(args: argparse.Namespace) -> int:
     from kbridge.verbs import build
 
@@ -219,5 +225,6 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "new": _new,
     "completion": _completion,
     "man": _man,
+    "--makefile": _makefile,
     "--version": _version,
 }

@@ -653,6 +653,10 @@ OPTIONS = (
         kind="flag",
     ),
     Option("quiet", "print errors only", _ALL, ("-q", "--quiet"), kind="flag"),
+    Option(
+        "makefile", "print the path of the rules that a Makefile includes (docs/makefile.md)",
+        (TOP,), ("--makefile",), kind="flag",
+    ),
     Option("version", "print the version", (TOP,), ("--version",), kind="flag"),
     Option("v", "print whole commands (V=1)", variable="V", kind="flag"),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jinja2
 
-from kbridge import __version__, libkernel, paths, runtime
+from kbridge import __version__, libkernel, makefile, paths, runtime
 from kbridge.errors import KbridgeError
 
 
@@ -27,7 +27,8 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 def folder() -> Path:
-    """A folder for PKG_CONFIG_PATH: libkbridge.pc, the library, and its header in include/.
+    """A folder for PKG_CONFIG_PATH: libkbridge.pc, the library, its header in include/, and the
+    rules for Makefiles.
 
     ld looks for what a library needs, and libraries that kbridge built need a libkernel.so: there
     is one in needed/, which nothing loads.
@@ -44,5 +45,6 @@ def folder() -> Path:
         paths.make_parent(stub)
         # ld reads no library that defines nothing
         libkernel.write_stub({"_text": True}, stub, release="", build_id="")
+    _keep(made / makefile.NAME, makefile.text(makefile.own_command()).encode())
     _keep(made / "libkbridge.pc", _pc().encode())
     return made

@@ -197,10 +197,16 @@ def kmod_sources(request: BuildRequest, target: KernelTarget, flags: KbuildFlags
     return KmodSources(file.module or name, sources, file.ldflags)
 
 
-def kernel_flags(request: BuildRequest, target: KernelTarget) -> KbuildFlags:
-    """Kbuild's flags, without those that the request drops."""
+def kernel_flags(
+    request: BuildRequest, target: KernelTarget, *, compiles: bool = True
+) -> KbuildFlags:
+    """Kbuild's flags, without those that the request drops.
+
+    Who compiles with them is told of a compiler that is not the kernel's.
+    """
     flags = kbuild.flags(target)
-    compiler.compare(target, flags.version)
+    if compiles:
+        compiler.compare(target, flags.version)
     if not request.debug:
         flags = kcompile.without_locations(flags)
     return kcompile.without_mitigations(flags) if request.mitigations == "drop" else flags

@@ -60,9 +60,8 @@ def cflags(request: BuildRequest, name: str | None) -> str:
     """The compiler's flags for a kmod source in C, as one line for a shell."""
     target = kernel_target.find(request.kernel, request.kdir)
     source = Path(f"{name or 'kmod'}.c")
-    words = kcompile.compiler_words(
-        build.kernel_flags(request, target), Source(source), request.code
-    )
+    flags = build.kernel_flags(request, target, compiles=False)
+    words = kcompile.compiler_words(flags, Source(source), request.code)
     folders = [f"-I{folder}" for folder in request.include]
     names = kcompile.names(source, kcompile.module_name(source.stem))
     return shlex.join([*words[1:], *names, *folders, *request.kcflags])
@@ -141,7 +140,7 @@ def _generate(
 ) -> tuple[Kmod, KernelTarget]:
     """Join, pack and assemble kmod objects, as `kbridge build` does."""
     target = _target(request, objects)
-    flags = build.kernel_flags(request, target)
+    flags = build.kernel_flags(request, target, compiles=False)
     joined = folder / "joined.o"
     commands = kcompile.join_steps(flags, [one.path for one in objects], joined)
     build.join_kmod(commands, {}, joined, name)

@@ -43,6 +43,7 @@ LAYERS = {
         "libkernel",
         "kmod_object",
         "link",
+        "makefile",
         "manual",
         "needed",
         "pack",

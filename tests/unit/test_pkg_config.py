@@ -91,3 +91,12 @@ def test_a_folder_that_pkg_config_cannot_find(
     with pytest.raises(KbridgeError, match="a colon in its path") as raised:
         pkg_config.folder()
     assert "KBRIDGE_CACHE" in str(raised.value.hint)
+
+
+def test_the_rules_for_makefiles(folder: Path, tmp_path: Path) -> None:
+    """pkg-config's answer is what include takes: the folder has a space in its path."""
+    (tmp_path / "Makefile").write_text(
+        "include $(shell pkg-config --variable=makefile libkbridge)\nall: ; @echo '$(KB_OBJS)'\n"
+    )
+    done = proc.run(["make", "-s"], cwd=tmp_path, env={"PKG_CONFIG_PATH": str(folder)})
+    assert done.stdout == "kmods.kb.o\n"

@@ -6,6 +6,9 @@ Each boot is a new one with KASLR on; programs that do not need a machine of the
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +129,22 @@ def test_the_samples_by_scons(kbridge: Kbridge, tmp_path: Path) -> None:
     done = kbridge("run", "--timeout", "120", tmp_path / "fd_info")
     assert done.returncode == 0, done.stderr
     assert "the kernel says: pid" in done.stdout
+
+
+def test_the_sample_by_make(kbridge: Kbridge, tmp_path: Path) -> None:
+    """As docs/makefile.md says it, in a folder of its own."""
+    folder = tmp_path / "a copy"
+    shutil.copytree(ROOT / "samples/makefile", folder)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["make", "-j2"], cwd=folder, env={**os.environ, "PATH": path}, check=True)
+    done = kbridge("run", "--timeout", "120", "--memory", "512", folder / "snapshot")
+    assert done.returncode == 0, done.stderr
+    said = r"(\d+) processes with (\d+) threads; (\d+) were .*\n(\d+) MiB of memory, (\d+) of .*\n"
+    found = re.fullmatch(said, done.stdout)
+    assert found, done.stdout
+    processes, threads, started, memory, free = map(int, found.groups())
+    assert 1 < processes <= threads <= started
+    assert 0 < free < memory < 512
 
 
 def runs_right(kbridge: Kbridge, program: Path, times: int) -> None:

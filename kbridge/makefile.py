@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The fragment that Makefiles of other projects include: templates/kbridge.mk.j2, made to call
+the very kbridge that was asked for it.  Not for what its rules call (verbs/stages.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from kbridge import paths
+
+NAME = "kbridge.mk"
+
+
+def own_command() -> list[str]:
+    """How another program calls this very kbridge."""
+    script = Path(sys.argv[0])
+    if script.name == "kbridge" and os.access(script, os.X_OK):
+        return [str(script.absolute())]
+    return [sys.executable, "-P", "-m", "kbridge"]
+
+
+def text(command: Sequence[str]) -> str:
+    """The fragment; `command` is how make is to call kbridge."""
+    source = paths.source("templates", f"{NAME}.j2").read_text()
+    template = jinja2.Template(source, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    quoted = shlex.join(command).replace("$", "$$").replace("#", "\\#")
+    return str(template.render(command=quoted))
+
+
+def file() -> Path:
+    """The fragment in the cache: a file for each kbridge, since several may share a cache."""
+    content = text(own_command())
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    path = paths.cache("makefile", key) / NAME
+    if not path.is_file():
+        paths.write_atomically(path, content)
+    return path
+
+
+def as_include(path: Path) -> str:
+    """The path as `include` takes it: words of make end at a blank."""
+    return str(path).replace(" ", "\\ ")
