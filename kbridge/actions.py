@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kbridge import __version__
+from kbridge import __version__, paths
 
 _PIECE = 1 << 16  # characters of output that are written at once
 
@@ -87,7 +87,13 @@ def _pack(args: argparse.Namespace) -> int:
 def _libs(args: argparse.Namespace) -> int:
     from kbridge.verbs import stages
 
-    return _write(stages.libs(_stage(args)) + "\n")
+    line = stages.libs(_stage(args)) + "\n"
+    if args.words is None:
+        return _write(line)
+    paths.check_output(args.words, b"-Wl,")
+    paths.make_parent(args.words)
+    paths.write_atomically(args.words, line)
+    return 0
 
 
 def _link(args: argparse.Namespace) -> int:
@@ -140,10 +146,18 @@ def _kelevate(args: argparse.Namespace) -> int:
     return _write(f"{kelevate.module(target.find(args.kernel, args.kdir))}\n")
 
 
-def _pkg_config_path(_: argparse.Namespace) -> int:
+def _pkg_config_path(args: argparse.Namespace) -> int:
     from kbridge import pkg_config
+    from kbridge.kernels import target
 
-    return _write(f"{pkg_config.folder()}\n")
+    folders = [pkg_config.folder()]
+    if args.libkernel or args.kernel or args.kdir:
+        folders.append(pkg_config.libkernel_folder(target.find(args.kernel, args.kdir)))
+    return _write(":".join(map(str, folders)) + "\n")
+
+
+def _cmake_dir(_: argparse.Namespace) -> int:
+    return _write(f"{paths.source('templates', 'cmake')}\n")
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -217,6 +231,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "gen-libkernel": _gen_libkernel,
     "kelevate": _kelevate,
     "pkg-config-path": _pkg_config_path,
+    "cmake-dir": _cmake_dir,
     "inspect": _inspect,
     "kernels": _kernels,
     "symbols": _symbols,

@@ -220,6 +220,22 @@ VERBS = (
                 "the linker's words for libkbridge",
                 'PKG_CONFIG_PATH="$(kbridge pkg-config-path)" pkg-config --libs libkbridge',
             ),
+            Example(
+                "what a packed kmod is linked with",
+                'PKG_CONFIG_PATH="$(kbridge pkg-config-path --libkernel)" '
+                "pkg-config --libs libkbridge libkernel",
+            ),
+        ),
+    ),
+    Verb(
+        "cmake-dir",
+        "build",
+        "print the folder with kbridgeConfig.cmake, for find_package(kbridge)",
+        (
+            Example(
+                "a project that has find_package(kbridge) in its CMakeLists.txt",
+                'cmake -S . -B build -Dkbridge_DIR="$(kbridge cmake-dir)"',
+            ),
         ),
     ),
     Verb(
@@ -371,7 +387,7 @@ STATUSES = (
 _COMPILING = ("build", "compile-commands", "cflags", "pic")
 _PACKING = ("build", "pack", "link")
 _TARGETED = (
-    *("build", "compile-commands", "pic", "pack", "libs", "link", "cflags"),
+    *("build", "compile-commands", "pic", "pack", "libs", "link", "cflags", "pkg-config-path"),
     *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol", "new", "doctor"),
 )
 
@@ -389,6 +405,14 @@ OPTIONS = (
     Option(
         "output", "the file to write", ("build", "pic", "pack", "link", "gen-libkernel"),
         ("-o",), "", "FILE", "path", required=True,
+    ),
+    Option(
+        "words", "write the line to this file, which compilers take as @FILE", ("libs",), ("-o",),
+        "", "FILE", "path",
+    ),
+    Option(
+        "libkernel", "also the folder with libkernel.pc, for programs that name kernel symbols; it "
+        "is of one kernel", ("pkg-config-path",), ("--libkernel",), kind="flag",
     ),
     Option(
         "depfile", "also write the headers that the object is made from, as a rule for make",

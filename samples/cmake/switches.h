@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between the two kmod sources. */
+unsigned long long uptime_switches(void);

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# For find_package(kbridge): kbridge_add_kmod() compiles kernel code into a program or library.
+#
+#   cmake -S . -B build -Dkbridge_DIR="$(kbridge cmake-dir)"
+#
+# KBRIDGE_KERNEL (a release) and KBRIDGE_KDIR (a header folder) say for which kernel; what is chosen
+# where neither is given stays until the cache is changed.
+
+cmake_minimum_required(VERSION 3.21)
+
+set(_kbridge_site "${CMAKE_CURRENT_LIST_DIR}/../../../..")
+find_program(KBRIDGE_EXECUTABLE kbridge
+  HINTS
+    "${CMAKE_CURRENT_LIST_DIR}/../../.venv/bin" # of a checkout
+    "${_kbridge_site}/../../../bin" # of an environment: lib/python3.11/site-packages is in it
+    "${_kbridge_site}/bin" # of pip install --target
+  DOC "The kbridge command")
+if(NOT KBRIDGE_EXECUTABLE)
+  set(kbridge_FOUND FALSE)
+  set(kbridge_NOT_FOUND_MESSAGE
+    "no kbridge command on PATH, nor in the environment of ${CMAKE_CURRENT_LIST_DIR}; \
+name it with -DKBRIDGE_EXECUTABLE=/path/to/kbridge")
+  return()
+endif()
+
+# The words of CMake's list ARGN to kbridge; what it prints.  Its own words on an error are shown.
+function(_kbridge_ask variable)
+  execute_process(
+    COMMAND "${KBRIDGE_EXECUTABLE}" ${ARGN}
+    OUTPUT_VARIABLE printed
+    OUTPUT_STRIP_TRAILING_WHITESPACE
+    ERROR_VARIABLE said
+    ERROR_STRIP_TRAILING_WHITESPACE
+    RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    list(JOIN ARGN " " words)
+    message(FATAL_ERROR "kbridge ${words}:\n${said}")
+  endif()
+  set(${variable} "${printed}" PARENT_SCOPE)
+endfunction()
+
+# The release that kbridge would build for now.
+function(_kbridge_default_kernel variable)
+  _kbridge_ask(json kernels --json)
+  string(JSON count LENGTH "${json}" kernels)
+  math(EXPR last "${count} - 1")
+  foreach(index RANGE ${last})
+    string(JSON default GET "${json}" kernels ${index} default)
+    if(default)
+      string(JSON release GET "${json}" kernels ${index} release)
+      set(${variable} "${release}" PARENT_SCOPE)
+    endif()
+  endforeach()
+endfunction()
+
+set(KBRIDGE_KDIR "$ENV{KDIR}" CACHE PATH "Kernel header folder that kmods are built for")
+if(NOT KBRIDGE_KERNEL AND NOT KBRIDGE_KDIR)
+  _kbridge_default_kernel(KBRIDGE_KERNEL)
+endif()
+set(KBRIDGE_KERNEL "${KBRIDGE_KERNEL}" CACHE STRING "Kernel release that kmods are built for")
+
+_kbridge_ask(_kbridge_folder pkg-config-path)
+set(KBRIDGE_INCLUDE_DIR "${_kbridge_folder}/include")
+
+# -- kbridge_add_kmod(target source... [KERNEL release | KDIR folder] [CODE pic|kernel]
+#      [LINK libkernel|script] [MITIGATIONS keep|drop] [STACK_LIMIT bytes] [DEBUG]
+#      [INCLUDE_DIRECTORIES folder...] [KCFLAGS flag...] [ALLOW class...] [SYMBOL name=address...])
+
+function(_kbridge_file variable source)
+  foreach(folder IN ITEMS "${CMAKE_CURRENT_SOURCE_DIR}" "${CMAKE_CURRENT_BINARY_DIR}")
+    cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY "${folder}" NORMALIZE OUTPUT_VARIABLE file)
+    if(EXISTS "${file}")
+      break() # else it is to be generated
+    endif()
+  endforeach()
+  set(${variable} "${file}" PARENT_SCOPE)
+endfunction()
+
+# Refuse what cannot be, in CMake's words, before anything is built.
+function(_kbridge_check target)
+  if(NOT TARGET ${target})
+    message(FATAL_ERROR "kbridge_add_kmod: no target ${target}; add_executable(${target} ...) or "
+      "add_library(${target} SHARED ...) comes first")
+  endif()
+  get_target_property(kind ${target} TYPE)
+  if(NOT kind MATCHES "^(EXECUTABLE|SHARED_LIBRARY|MODULE_LIBRARY)$")
+    message(FATAL_ERROR "kbridge_add_kmod: ${target} is neither a program nor a shared library "
+      "(${kind}), and a kmod is part of one")
+  endif()
+  get_target_property(before ${target} KBRIDGE_KMOD)
+  if(before)
+    message(FATAL_ERROR "kbridge_add_kmod: ${target} has a kmod; name all sources in one call")
+  endif()
+  if(NOT arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "kbridge_add_kmod: no kmod source for ${target}")
+  endif()
+  if(arg_KEYWORDS_MISSING_VALUES)
+    message(FATAL_ERROR "kbridge_add_kmod: no word after ${arg_KEYWORDS_MISSING_VALUES}")
+  endif()
+endfunction()
+
+# One string of words, quoted as a shell reads them.
+function(_kbridge_quoted variable)
+  set(quoted)
+  foreach(word IN LISTS ARGN)
+    string(REPLACE "'" "'\\''" word "${word}")
+    list(APPEND quoted "'${word}'")
+  endforeach()
+  list(JOIN quoted " " quoted)
+  set(${variable} "${quoted}" PARENT_SCOPE)
+endfunction()
+
+# The option before each word: --allow stack --allow section.
+function(_kbridge_each variable option)
+  set(words)
+  foreach(word IN LISTS ARGN)
+    list(APPEND words ${option} "${word}")
+  endforeach()
+  set(${variable} "${words}" PARENT_SCOPE)
+endfunction()
+
+# The parsed arguments as words for kbridge: of every stage, of pic, of pack, of pack and libs.
+macro(_kbridge_options)
+  if(arg_KDIR)
+    set(kernel --kdir "${arg_KDIR}")
+  elseif(arg_KERNEL)
+    set(kernel --kernel "${arg_KERNEL}")
+  elseif(KBRIDGE_KDIR)
+    set(kernel --kdir "${KBRIDGE_KDIR}")
+  else()
+    set(kernel --kernel "${KBRIDGE_KERNEL}")
+  endif()
+  set(pic)
+  set(pack)
+  set(link)
+  string(TOUPPER "${CMAKE_BUILD_TYPE}" type)
+  if(arg_DEBUG OR type STREQUAL "DEBUG")
+    list(APPEND pic --debug)
+    list(APPEND pack --debug)
+  endif()
+  if(arg_CODE)
+    list(APPEND pic --code "${arg_CODE}")
+  endif()
+  if(arg_MITIGATIONS)
+    list(APPEND pic --mitigations "${arg_MITIGATIONS}")
+    list(APPEND pack --mitigations "${arg_MITIGATIONS}")
+  endif()
+  if(arg_STACK_LIMIT)
+    list(APPEND pack --stack-limit "${arg_STACK_LIMIT}")
+  endif()
+  if(arg_LINK)
+    set(link --link "${arg_LINK}")
+  endif()
+  if(arg_KCFLAGS)
+    _kbridge_quoted(flags ${arg_KCFLAGS})
+    list(APPEND pic "--kcflags=${flags}")
+  endif()
+  foreach(folder IN LISTS arg_INCLUDE_DIRECTORIES)
+    cmake_path(ABSOLUTE_PATH folder BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}" NORMALIZE)
+    list(APPEND pic -I "${folder}")
+  endforeach()
+  _kbridge_each(allow --allow ${arg_ALLOW})
+  _kbridge_each(symbol --symbol ${arg_SYMBOL})
+  list(APPEND pack ${allow} ${symbol})
+endmacro()
+
+# One source to one object, and its headers to a file for make or ninja; ARGN: options of kbridge.
+function(_kbridge_compile variable target source)
+  _kbridge_file(file "${source}")
+  file(RELATIVE_PATH relative "${CMAKE_CURRENT_SOURCE_DIR}" "${file}")
+  string(REGEX REPLACE "[^A-Za-z0-9_.+-]" "_" name "${relative}")
+  set(object "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${target}.kmod/${name}.o")
+  # kbridge takes ccache and the like from CC, and the kernel's compiler from Kbuild
+  set(compiler cc)
+  if(CMAKE_C_COMPILER)
+    _kbridge_quoted(compiler ${CMAKE_C_COMPILER_LAUNCHER} "${CMAKE_C_COMPILER}")
+    string(APPEND compiler " ${CMAKE_C_COMPILER_ARG1}")
+  endif()
+  add_custom_command(
+    OUTPUT "${object}"
+    COMMAND "${CMAKE_COMMAND}" -E env "CC=${compiler}"
+      "${KBRIDGE_EXECUTABLE}" pic -q "${file}" -o "${object}" --depfile "${object}.d"
+      --name ${target} ${ARGN}
+    DEPENDS "${file}" "${KBRIDGE_EXECUTABLE}"
+    DEPFILE "${object}.d"
+    COMMENT "Compiling kernel code ${relative}"
+    VERBATIM)
+  set(${variable} "${object}" PARENT_SCOPE)
+endfunction()
+
+function(kbridge_add_kmod target)
+  cmake_parse_arguments(PARSE_ARGV 1 arg
+    "DEBUG"
+    "KERNEL;KDIR;CODE;LINK;MITIGATIONS;STACK_LIMIT"
+    "INCLUDE_DIRECTORIES;KCFLAGS;ALLOW;SYMBOL")
+  _kbridge_check(${target})
+  _kbridge_options()
+  set(objects)
+  foreach(source IN LISTS arg_UNPARSED_ARGUMENTS)
+    _kbridge_compile(object ${target} "${source}" ${kernel} ${pic})
+    list(APPEND objects "${object}")
+  endforeach()
+  list(REMOVE_DUPLICATES objects)
+
+  set(folder "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${target}.kmod")
+  set(packed "${folder}/${target}.o")
+  add_custom_command(
+    OUTPUT "${packed}"
+    COMMAND "${KBRIDGE_EXECUTABLE}" pack -q ${objects} -o "${packed}"
+      --name ${target} ${kernel} ${pack} ${link}
+    DEPENDS ${objects} "${KBRIDGE_EXECUTABLE}"
+    COMMENT "Packing kernel code of ${target}"
+    VERBATIM)
+  # with every link, since what it names is in a cache, which may be emptied
+  set(words "${folder}/${target}.libs")
+  add_custom_command(
+    TARGET ${target} PRE_LINK
+    COMMAND "${KBRIDGE_EXECUTABLE}" libs -o "${words}" ${kernel} ${link}
+    BYPRODUCTS "${words}"
+    VERBATIM)
+
+  get_target_property(sources ${target} SOURCES)
+  if(NOT sources)
+    set_target_properties(${target} PROPERTIES LINKER_LANGUAGE C)
+  endif()
+  target_sources(${target} PRIVATE "${packed}")
+  target_include_directories(${target} PRIVATE "${KBRIDGE_INCLUDE_DIR}")
+  target_link_options(${target} PRIVATE "@${words}")
+  set_target_properties(${target} PROPERTIES KBRIDGE_KMOD "${packed}")
+endfunction()
