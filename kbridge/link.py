@@ -67,7 +67,8 @@ def script(addresses: Mapping[str, int]) -> str:
 # -- before the link: what the app may name --
 
 
-def _undefined(path: Path) -> set[str]:
+def undefined(path: Path) -> set[str]:
+    """What an object needs of others."""
     try:
         with path.open("rb") as stream:
             table = reader.section(ELFFile(stream), ".symtab")
@@ -83,7 +84,7 @@ def check_app(objects: Mapping[Path, str], no_gate: Mapping[str, str]) -> None:
     if not no_gate:
         return
     for path, source in objects.items():
-        for name in sorted(_undefined(path) & set(no_gate)):
+        for name in sorted(undefined(path) & set(no_gate)):
             raise KbridgeError(
                 f"{source}: uses {name} of the kmod, which has no gate: {no_gate[name]}",
                 hint="call a kmod function with integer or pointer words, and let that one use it",

@@ -128,6 +128,12 @@ def check_source(path: Path, what: str) -> None:
         raise UsageError(f"{path}: may not be read", hint=f"chmod +r {shlex.quote(str(path))}")
 
 
+def refuse_twice(files: Sequence[Path]) -> None:
+    twice = [path for index, path in enumerate(files) if path in files[:index]]
+    if twice:
+        raise UsageError(f"{twice[0]}: given twice", hint="name each file once")
+
+
 def check(request: BuildRequest, made: Collection[Path] = ()) -> None:
     """Raise UsageError for a request that cannot be right; what is in `made` is yet to be made."""
     if not request.kmod and not request.kbuild:
@@ -139,10 +145,8 @@ def check(request: BuildRequest, made: Collection[Path] = ()) -> None:
             "no app source",
             hint="name one, or make a library of the kmod alone: --shared (scons: shared=1)",
         )
-    for files in (request.app, request.kmod):
-        twice = [path for index, path in enumerate(files) if path in files[:index]]
-        if twice:
-            raise UsageError(f"{twice[0]}: given twice", hint="name each source once")
+    refuse_twice(request.app)
+    refuse_twice(request.kmod)
     for path in request.app:
         if path not in made:
             check_source(path, "app")
@@ -308,6 +312,7 @@ def generate(
         "addresses": [bound.addresses[entry] for entry in names] if mode == "script" else [],
         "from_text": binding.from_text,
         "image_size": image.end,
+        "mode": mode,
         "stub": stub,
         "release": table.release,
         "build_id": table.build_id,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,6 +27,8 @@ from kbridge.kmod_object import Kind, Object
 from kbridge.verbs import build
 from kbridge.verbs.build import BuildRequest, Kmod
 
+_RULE = re.compile(rb"(\\.|[^\\\s])+:(\s|$)")  # TARGET:
+_CXX_RUNTIME = ("_ZS", "_ZTV", "_Zn", "_Zd", "__cxa_", "__gxx_")
 _OBJECT_MODE, _PROGRAM_MODE = 0o666, 0o777
 
 
@@ -67,6 +70,16 @@ def cflags(request: BuildRequest, name: str | None) -> str:
     return shlex.join([*words[1:], *names, *folders, *request.kcflags])
 
 
+def _check_depfile(path: Path) -> None:
+    """Refuse to replace what does not begin as a rule for make does."""
+    start = path.read_bytes()[:4096] if path.is_file() else b""
+    if path.is_dir() or (start and not _RULE.match(start)):
+        raise UsageError(
+            f"{path}: is there and no rule for make, so it is not replaced",
+            hint="remove it first, or name another file: --depfile FILE",
+        )
+
+
 def pic(request: BuildRequest, name: str | None = None, depfile: Path | None = None) -> None:
     """Compile one kmod source to one object; objtool, too, has done its part there.
 
@@ -76,6 +89,8 @@ def pic(request: BuildRequest, name: str | None = None, depfile: Path | None = N
     build.check_source(source, "kmod")
     build.check_kmod_kind(source)
     _check_output(request, [source])
+    if depfile:
+        _check_depfile(depfile)
     target = kernel_target.find(request.kernel, request.kdir)
     flags = build.kernel_flags(request, target)
     with paths.scratch("kbridge-pic-") as folder:
@@ -111,17 +126,23 @@ def _target(request: BuildRequest, objects: Sequence[Object]) -> KernelTarget:
     given = request.kernel or request.kdir or os.environ.get("KDIR")
     said = next(iter(releases), None)
     target = kernel_target.find(request.kernel if given else said, request.kdir)
-    if said and said != target.release:
+    if said:
+        _agree(releases[said], said, target)
+    return target
+
+
+def _agree(path: Path, release: str, target: KernelTarget) -> None:
+    if release != target.release:
         raise UsageError(
-            f"{releases[said]} is for kernel {said}, not {target.release}",
+            f"{path} is for kernel {release}, not {target.release}",
             hint="compile it again, or leave --kernel, --kdir and KDIR out: objects say it",
         )
-    return target
 
 
 def _kmod_objects(paths_: Sequence[Path]) -> list[Object]:
     if not paths_:
         raise UsageError("no kmod object", hint="make one: kbridge pic SRC -o OBJ")
+    build.refuse_twice(paths_)
     objects = [kmod_object.read(path) for path in paths_]
     for one in objects:
         if one.kind is Kind.OTHER:
@@ -196,11 +217,17 @@ def _check_app(path: Path) -> None:
 def _packed(request: BuildRequest, packed: Object, folder: Path) -> tuple[Kmod, Path | None]:
     """The files that link_program() reads, from a packed object; and the link stub."""
     known, image = kmod_object.unpack(packed.path)
+    if request.debug:
+        raise UsageError(
+            f"{packed.path}: already packed, and -g is for packing", hint="kbridge pack -g"
+        )
+    if request.kernel or request.kdir:
+        _agree(packed.path, known["release"], kernel_target.find(request.kernel, request.kdir))
     files = replace(Kmod.files(folder, "kmod", request.link), object=packed.path)
     paths.write_atomically(files.description, json.dumps(known))
     paths.write_atomically(files.binary, image)
-    if known["addresses"]:
-        return files, None
+    if known["mode"] == "script":
+        return files, None  # the object has the kernel's addresses
     stub = files.kernel
     libkernel.write_stub(known["stub"], stub, release=known["release"], build_id=known["build_id"])
     return files, stub
@@ -225,8 +252,15 @@ def _sorted(objects: Sequence[Object]) -> tuple[list[Object], list[Object]]:
     return packed or kmods, [one for one in objects if one.kind in (Kind.APP, Kind.OTHER)]
 
 
+def _is_cxx(app: Sequence[Object]) -> bool:
+    """Whether C++'s driver has to link the app, for its library."""
+    names = {name for one in app for name in link.undefined(one.path)}
+    return any(name.startswith(_CXX_RUNTIME) for name in names)
+
+
 def link_objects(request: BuildRequest, name: str | None = None) -> None:
     """Link app objects and kmod objects (both in request.app), and read the result back."""
+    build.refuse_twice(request.app)
     for path in request.app:
         _check_app(path)
     _check_output(request, request.app)
@@ -243,7 +277,7 @@ def link_objects(request: BuildRequest, name: str | None = None) -> None:
             kernel = files.kernel
         output = folder / "linked"
         command = link.command(
-            build.app_compiler([]),
+            build.app_compiler([Path("app.cc")] if _is_cxx(app) else []),
             [*(one.path for one in app), files.object],
             kernel,
             runtime.library(),

@@ -141,6 +141,16 @@ def test_a_library(kbridge: Kbridge, project: Path) -> None:
     assert "kmod_pid" in library.stdout
 
 
+def test_an_app_in_cxx(kbridge: Kbridge, project: Path) -> None:
+    (project / "app.cc").write_text(
+        '#include <iostream>\nextern "C" {\n#include "it.h"\n}\n'
+        "int main() { std::cout << kmod_pid(); }\n"
+    )
+    subprocess.run(["g++", "-c", "app.cc"], cwd=project, check=True)
+    done = kbridge("link", "app.o", *compiled(kbridge, project), "-o", "app", cwd=project)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_flags_are_what_the_object_is_compiled_with(
     kbridge: Kbridge, project: Path, kernels: list[KernelTarget]
 ) -> None:
@@ -210,6 +220,12 @@ BAD = [
     (("link", "app.o", "packed.o", "kmod.o", "-o", "o"), 2, "one packed object"),
     (("link", "app.c", "packed.o", "-o", "o"), 2, "app.c: a source"),
     (("link", "app.o", "damaged.o", "-o", "o"), 1, "damaged"),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "it.h"), 2, "it.h: is there and no rule"),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "."), 2, "no rule for make"),
+    (("pack", "kmod.o", "kmod.o", "-o", "o.o"), 2, "kmod.o: given twice"),
+    (("link", "app.o", "packed.o", "-o", "o", "-g"), 2, "already packed"),
+    (("link", "app.o", "packed.o", "-o", "o", "--kernel", "FIRST"), 2, "packed.o is for kernel "),
+    (("link", "app.o", "kmod.o", "-o", "o", "--kernel", "FIRST"), 2, "kmod.o is for kernel "),
     (("libs", "--kernel", "6.1.0-nothing"), 2, "no headers for kernel 6.1.0-nothing"),
 ]
 
@@ -224,7 +240,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, kbridge: Kbridge,
     (folder / "twice.S").write_text(TWICE)
     (folder / "app.c").write_text(APP)
     subprocess.run(["gcc", "-c", "app.c"], cwd=folder, check=True)
-    compiled(kbridge, folder)
+    compiled(kbridge, folder, "--kernel", kernels[-1].release)
     for words in (
         ("pack", "kmod.o", "twice.o", "-o", "packed.o"),
         ("pic", "kmod.c", "-o", "other.o", "--kernel", kernels[0].release),
@@ -237,8 +253,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, kbridge: Kbridge,
 
 @pytest.mark.parametrize(("words", "status", "says"), BAD)
 def test_bad_input(
-    kbridge: Kbridge, made: Path, words: tuple[str, ...], status: int, says: str
+    kbridge: Kbridge,
+    made: Path,
+    kernels: list[KernelTarget],
+    words: tuple[str, ...],
+    status: int,
+    says: str,
 ) -> None:
+    words = tuple(word.replace("FIRST", kernels[0].release) for word in words)
     before = {path: path.read_bytes() for path in made.iterdir()}
     done = kbridge(*words, cwd=made)
     assert (done.returncode, done.stdout) == (status, "")

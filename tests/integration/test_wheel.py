@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -101,3 +103,15 @@ def test_it_builds_a_program_and_a_libkernel(from_wheel: Installed, tmp_path: Pa
     from_wheel("gen-libkernel", "-o", "libkernel.so", cwd=tmp_path)
     symbols = installed.run("readelf", "--dyn-syms", "--wide", tmp_path / "libkernel.so")
     assert " ksys_write@LINUX_KERNEL" in symbols
+
+
+def test_its_rules_for_makefiles(from_wheel: Installed, tmp_path: Path) -> None:
+    """They call the kbridge that was asked for them, whichever is on PATH afterwards."""
+    rules = from_wheel("--makefile", cwd=tmp_path).strip()
+    project = tmp_path / "a project"
+    shutil.copytree(ROOT / "samples/makefile", project)
+    makefile = project / "Makefile"
+    makefile.write_text(makefile.read_text().replace("$(shell kbridge --makefile)", rules))
+    said = installed.run("make", "V=1", cwd=project)
+    assert f"\n{shlex.quote(str(from_wheel.words[0]))} pic " in said
+    assert "libkbridge.so" in installed.run("readelf", "--dynamic", project / "snapshot")

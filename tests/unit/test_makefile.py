@@ -211,10 +211,10 @@ def test_words_arrive(project: Project) -> None:
     project.make("LLVM=1", "KDIR=/a b", "KB_KCFLAGS=-DX='a b'", "CPPFLAGS=-Iinc -DY")
     calls = project.calls()
     assert calls[0] == (
-        "LLVM=1 pic one.c -o one.kmod.o --depfile .kb.one.kmod.o.d --kdir /a b --code pic "
+        "LLVM=1 pic one.c -o one.kmod.o --depfile .kb.one.kmod.o.d --kdir=/a b --code pic "
         "--mitigations keep -Iinc --kcflags=-DX='a b' -q"
     )
-    assert calls[2].startswith("LLVM=1 pack one.kmod.o two.kmod.o -o kmods.kb.o --kdir /a b ")
+    assert calls[2].startswith("LLVM=1 pack one.kmod.o two.kmod.o -o kmods.kb.o --kdir=/a b ")
 
 
 @pytest.mark.parametrize("out", ["", "out", "my out/", "/ABSOLUTE out"])
@@ -258,6 +258,13 @@ def test_question(project: Project) -> None:
     project.make()
     assert not project.make("-q")
     assert not project.make("-q", "KB_CODE=kernel", status=1)
+
+
+def test_warnings_of_make_are_the_users_own(project: Project) -> None:
+    project.make("--warn-undefined-variables")
+    said = project.make("--warn-undefined-variables", "clean")
+    assert "kbridge.mk" not in said
+    assert "kb_" not in said
 
 
 def test_a_failure_is_tried_again(project: Project) -> None:
