@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -37,6 +38,15 @@ def _write(text: str) -> int:
     return 0
 
 
+def _write_json(found: Any) -> int:
+    return _write(json.dumps(found, indent=1, default=str) + "\n")
+
+
+def _write_words(line: str, as_json: bool) -> int:
+    """A line for a shell, or its words for those who have none."""
+    return _write_json(shlex.split(line)) if as_json else _write(line + "\n")
+
+
 def _version(_: argparse.Namespace) -> int:
     return _write(f"kbridge {__version__}\n")
 
@@ -50,8 +60,14 @@ def _makefile(_: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     from kbridge.verbs import build
 
-    build.build(_request(build.BuildRequest, args, choices=args.symbol))
-    return 0
+    request = _request(build.BuildRequest, args, choices=args.symbol)
+    output = build.build(request)
+    if not args.json:
+        return 0
+    from kbridge.kernels import target
+
+    release = target.find(args.kernel, args.kdir).release
+    return _write_json({"output": output, "debug": request.debug_file, "kernel": release})
 
 
 def _stage(args: argparse.Namespace, **files: Sequence[Path]) -> Any:
@@ -67,7 +83,7 @@ def _stage(args: argparse.Namespace, **files: Sequence[Path]) -> Any:
 def _cflags(args: argparse.Namespace) -> int:
     from kbridge.verbs import stages
 
-    return _write(stages.cflags(_stage(args), args.name) + "\n")
+    return _write_words(stages.cflags(_stage(args), args.name), args.json)
 
 
 def _pic(args: argparse.Namespace) -> int:
@@ -87,12 +103,12 @@ def _pack(args: argparse.Namespace) -> int:
 def _libs(args: argparse.Namespace) -> int:
     from kbridge.verbs import stages
 
-    line = stages.libs(_stage(args)) + "\n"
+    line = stages.libs(_stage(args))
     if args.words is None:
-        return _write(line)
+        return _write_words(line, args.json)
     paths.check_output(args.words, b"-Wl,")
     paths.make_parent(args.words)
-    paths.write_atomically(args.words, line)
+    paths.write_atomically(args.words, line + "\n")
     return 0
 
 
@@ -135,15 +151,19 @@ def _gen_libkernel(args: argparse.Namespace) -> int:
 
     gc.disable()  # some 100,000 strings, none of them in a cycle, and the command ends soon
     request = _request(gen_libkernel.LibkernelRequest, args, choices=args.symbol)
-    gen_libkernel.generate(request)
-    return 0
+    made = gen_libkernel.generate(request)
+    return _write_json(made) if args.json else 0
 
 
 def _kelevate(args: argparse.Namespace) -> int:
     from kbridge import kelevate
     from kbridge.kernels import target
 
-    return _write(f"{kelevate.module(target.find(args.kernel, args.kdir))}\n")
+    kernel = target.find(args.kernel, args.kdir)
+    made = kelevate.module(kernel)
+    if args.json:
+        return _write_json({"module": made, "kernel": kernel.release})
+    return _write(f"{made}\n")
 
 
 def _pkg_config_path(args: argparse.Namespace) -> int:
@@ -153,6 +173,8 @@ def _pkg_config_path(args: argparse.Namespace) -> int:
     folders = [pkg_config.folder()]
     if args.libkernel or args.kernel or args.kdir:
         folders.append(pkg_config.libkernel_folder(target.find(args.kernel, args.kdir)))
+    if args.json:
+        return _write_json({"folders": folders})
     return _write(":".join(map(str, folders)) + "\n")
 
 
@@ -181,7 +203,8 @@ def _kernels(args: argparse.Namespace) -> int:
 def _symbols(args: argparse.Namespace) -> int:
     from kbridge.verbs import symbols
 
-    return _write(symbols.symbols(_request(symbols.SymbolsRequest, args)))
+    other = {"format": "json"} if args.json else {}
+    return _write(symbols.symbols(_request(symbols.SymbolsRequest, args, **other)))
 
 
 def _symbol(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from kbridge import log, paths
+from kbridge import log, paths, progress
 from kbridge.kernels import kbuild
 from kbridge.kernels.target import KernelTarget
 
@@ -19,7 +19,10 @@ def module(target: KernelTarget) -> Path:
     output = paths.cache("kelevate", f"{target.release}-{key}") / "kelevate.ko"
     if not output.is_file():
         log.info(f"building the kelevate module for kernel {target.release}")
-        with paths.scratch("kbridge-kelevate-") as folder:
+        with (
+            progress.doing(f"building the kelevate module for kernel {target.release}"),
+            paths.scratch("kbridge-kelevate-") as folder,
+        ):
             for file in files:
                 shutil.copy(file, folder)
             kbuild.build_module(target, folder, f"building kelevate for kernel {target.release}")

@@ -390,6 +390,10 @@ _TARGETED = (
     *("build", "compile-commands", "pic", "pack", "libs", "link", "cflags", "pkg-config-path"),
     *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol", "new", "doctor"),
 )
+_REPORTING = (
+    *("build", "gen-libkernel", "kelevate", "cflags", "libs", "pkg-config-path"),
+    *("inspect", "kernels", "symbols", "symbol", "adaptors", "doctor"),
+)
 
 OPTIONS = (
     Option("app", "app sources (user headers)", variable="app", kind="paths"),
@@ -657,8 +661,8 @@ OPTIONS = (
         "dry-run", "say what would be run, and run nothing", ("run",), ("--dry-run",), kind="flag"
     ),
     Option(
-        "json", "print JSON instead of text",
-        ("inspect", "kernels", "symbol", "adaptors", "doctor"), ("--json",), kind="flag",
+        "json", "print JSON instead of text; of files that are written, what and where they are",
+        _REPORTING, ("--json",), kind="flag",
     ),
     Option(
         "all", "also symbols whose names have several meanings, so that no kmod can be linked "

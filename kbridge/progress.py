@@ -66,31 +66,33 @@ class _Line:
                     self._status.start()
 
 
-class Doing:
-    """What is being done; `end` may be called before its `with` block is over."""
-
-    def __init__(self, line: _Line | None) -> None:
-        self._line = line
-
-    def end(self) -> None:
-        if self._line:
-            self._line.end()
+_current: _Line | None = None
 
 
 @contextlib.contextmanager
-def doing(text: str) -> Iterator[Doing]:
+def doing(text: str) -> Iterator[None]:
     """Show `text` if the block takes more than a second; of blocks within blocks, the outer's."""
-    if not wanted() or log.aside is not log.at_once:
-        yield Doing(None)
+    global _current
+    if not wanted() or _current:
+        yield
         return
-    line = _Line(text)
+    _current = line = _Line(text)
     timer = threading.Timer(_AFTER_SECONDS, line.show)
     timer.daemon = True
     log.aside = line.aside
     timer.start()
     try:
-        yield Doing(line)
+        yield
     finally:
         timer.cancel()
-        line.end()
-        log.aside = log.at_once
+        try:
+            timer.join()  # who forks next wants no threads
+        finally:
+            line.end()
+            _current, log.aside = None, log.at_once
+
+
+def over() -> None:
+    """The line has to go now, though its block is not over: a program gets the terminal."""
+    if _current:
+        _current.end()

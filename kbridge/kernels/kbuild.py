@@ -18,7 +18,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kbridge import log, paths, proc
+from kbridge import log, paths, proc, progress
 from kbridge.errors import CommandError, KbridgeError
 from kbridge.kernels import compiler
 from kbridge.kernels.target import KernelTarget
@@ -105,7 +105,8 @@ def flags(target: KernelTarget) -> KbuildFlags:
     except (OSError, ValueError, TypeError, IndexError):
         pass  # not there yet, or damaged: made anew
     log.info(f"asking Kbuild for the flags of kernel {target.release}")
-    captured = _capture(target)
+    with progress.doing(f"asking Kbuild for the flags of kernel {target.release}"):
+        captured = _capture(target)
     paths.write_atomically(entry, json.dumps(asdict(captured), indent=1))
     return captured
 

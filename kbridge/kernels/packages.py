@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kbridge import proc
+from kbridge import proc, progress
 from kbridge.errors import CommandError, KbridgeError
 
 # What apt says when the fault is the connection, not the archive's content.
@@ -76,7 +76,8 @@ def download(package: str, version: str | None, folder: Path, *, what: str) -> P
     # apt drops root's rights for the download, to a user that may not enter the folder
     option = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
     try:
-        proc.run(["apt-get", *option, "download", wanted], cwd=folder)
+        with progress.doing(f"fetching {wanted}"):
+            proc.run(["apt-get", *option, "download", wanted], cwd=folder)
     except CommandError as problem:
         raise _download_error(problem, what, wanted) from problem
     fetched = next(iter(folder.glob("*.deb")), None)

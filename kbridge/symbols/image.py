@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import log, paths
+from kbridge import log, paths, progress
 from kbridge.errors import KbridgeError
 from kbridge.symbols import notes, store, tables
 from kbridge.symbols.table import SymbolTable
@@ -127,6 +127,7 @@ def cached(path: Path) -> SymbolTable:
     if table is not None:
         return table
     log.detail(f"reading the symbols of {path}")
-    table = read(path)
+    with progress.doing(f"reading the symbols of {path.name}"):
+        table = read(path)
     paths.write_atomically(kept, store.dump(table))
     return table

@@ -29,6 +29,7 @@ from kbridge import (
     pack,
     paths,
     proc,
+    progress,
     runtime,
     stack,
 )
@@ -478,6 +479,11 @@ def _reserve(output: Path) -> Path:
 
 def build(request: BuildRequest) -> Path:
     """Build the program or library, whole or not at all, and return its path."""
+    with progress.doing(f"building {request.output}"):
+        return _build(request)
+
+
+def _build(request: BuildRequest) -> Path:
     check(request)
     paths.check_output(request.output)
     if request.debug_file:

@@ -216,7 +216,7 @@ def _say_renames(renames: Sequence[Output]) -> None:
 
 def _write_files(
     request: LibkernelRequest, chosen: _Selection, origin: Origin, clock: Stages
-) -> None:
+) -> dict[str, str]:
     output, symbols = request.output, chosen.symbols
     stub = output.with_name(output.name + ".stub")
     folder = _link_folder(output)
@@ -233,11 +233,12 @@ def _write_files(
     log.info(f"wrote {output} (for ld.so) and {stub} (for ld): {_counted(chosen, origin)}")
     log.info(f"link with: -L {shlex.quote(str(folder))} -lkernel (or pkg-config libkernel there)")
     _say_renames(renames)
+    return {"stub": str(stub), "link_folder": str(folder)}
 
 
 def _write_script(
     request: LibkernelRequest, chosen: _Selection, origin: Origin, clock: Stages
-) -> None:
+) -> dict[str, str]:
     text = libkernel.script(chosen.symbols, origin)
     clock.lap("make")
     mode = 0o644 if origin.slide == 0 else libkernel.SECRET
@@ -248,6 +249,7 @@ def _write_script(
     if origin.slide == 0:
         log.info("its addresses are those of a kernel without KASLR (nokaslr)")
     _say_renames(renames)
+    return {}
 
 
 def _check_outputs(request: LibkernelRequest) -> None:
@@ -262,9 +264,11 @@ def _check_outputs(request: LibkernelRequest) -> None:
         raise UsageError(f"{folder}: is there and no folder", hint="remove it first")
 
 
-def generate(request: LibkernelRequest) -> None:
+def generate(request: LibkernelRequest) -> dict[str, str | int]:
     """Write the run-time file OUTPUT, the link stub OUTPUT.stub and the folder OUTPUT.link, or
     with `script` the linker script OUTPUT: the libraries read back and compared, or nothing.
+
+    Returns what was written, in words for JSON.
     """
     _check_outputs(request)
     clock = Stages()
@@ -276,6 +280,15 @@ def generate(request: LibkernelRequest) -> None:
     clock.lap("choose")
     paths.make_parent(request.output)
     write = _write_script if request.script else _write_files
-    write(request, chosen, origin, clock)
+    more = write(request, chosen, origin, clock)
     if request.timings:
         log.passed_on(str(clock))
+    return {
+        "output": str(request.output),
+        **more,
+        "kernel": origin.release,
+        "build_id": origin.build_id,
+        "source": table.origin,
+        "symbols": len(chosen.symbols),
+        "left_out": chosen.left_out,
+    }

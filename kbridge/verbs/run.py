@@ -19,7 +19,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kbridge import abi, elevation, interrupts, kelevate, libkernel, log, paths, proc, runtime
+from kbridge import (
+    abi,
+    elevation,
+    interrupts,
+    kelevate,
+    libkernel,
+    log,
+    paths,
+    proc,
+    progress,
+    runtime,
+)
 from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
@@ -422,14 +433,15 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
     log_file = os.environ.get(CONSOLE_LOG)
     console = Console(show=request.verbose, file=Path(log_file) if log_file else None)
     with contextlib.closing(console), _prepared(request, program, image) as prepared:
-        outcome = machine.run(
-            prepared.machine,
-            _order(request, program, admitted),
-            console,
-            inherited=prepared.inherited,
-            seconds=request.timeout,
-            orderly=bool(log_file),
-        )
+        with progress.doing(f"booting kernel {release}"):
+            outcome = machine.run(
+                prepared.machine,
+                _order(request, program, admitted),
+                console,
+                inherited=prepared.inherited,
+                seconds=request.timeout,
+                orderly=bool(log_file),
+            )
         if request.count and outcome.counts:
             log.info(str(outcome.counts))
         return _status(request, program, outcome, console)

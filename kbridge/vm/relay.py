@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from kbridge import log
+from kbridge import log, progress
 from kbridge.elevation import Counts, Plan
 from kbridge.vm import protocol
 from kbridge.vm.console import Console
@@ -161,6 +161,7 @@ class Relay:
 
     def _obey(self, frame: protocol.Frame) -> None:
         outcome = self.outcome
+        progress.over()  # it has booted
         match frame.type:
             case Type.DATA if frame.stream in self._outputs:
                 if not self._outputs[frame.stream].closed:

@@ -16,13 +16,15 @@ from kbridge import log, progress
 
 log.set_verbosity(VERBOSITY)
 progress._AFTER_SECONDS = DELAY
-with progress.doing("boiling water") as doing:
+with progress.doing("boiling water"):
     with progress.doing("an inner step"):
         if DELAY < 1:
             while VERBOSITY == 0 and "rich.status" not in sys.modules:
                 time.sleep(0.01)
             time.sleep(0.3)
         log.info("the first cup is full")
+        progress.over()
+        print("a program's words", file=sys.stderr)
 print("rich" in sys.modules)
 """
 
@@ -53,8 +55,10 @@ def test_it_is_there_and_goes() -> None:
     assert "an inner step" not in seen
     assert "the first cup is full\r\n" in seen
     last = seen.rpartition("boiling water ...")[2]
-    assert "\x1b[2K" in last  # the line is erased
-    assert last.count("\x1b[?25h") == 1  # the cursor is back
+    erased, _, rest = last.partition("a program's words")
+    assert "\x1b[2K" in erased
+    assert erased.count("\x1b[?25h") == 1  # the cursor is back
+    assert rest == "\r\n"
 
 
 def test_what_is_quick_shows_nothing_and_loads_nothing() -> None:
@@ -88,4 +92,7 @@ def test_no_terminal() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert (done.stdout, done.stderr) == ("False\n", "kbridge: the first cup is full\n")
+    assert (done.stdout, done.stderr) == (
+        "False\n",
+        "kbridge: the first cup is full\na program's words\n",
+    )
