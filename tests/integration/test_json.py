@@ -16,7 +16,18 @@ SAMPLE = ROOT / "samples/fd_info"
 # tests of their own look at these
 ELSEWHERE = {"inspect", "kernels", "symbol", "adaptors", "doctor"}
 # what these do is not said: they write files of which there are standards, or run PROG
-SILENT = {"cmake-dir", "run", "elevate", "pic", "pack", "link", "compile-commands", "new", "man", "completion"}
+SILENT = {
+    "cmake-dir",
+    "run",
+    "elevate",
+    "pic",
+    "pack",
+    "link",
+    "compile-commands",
+    "new",
+    "man",
+    "completion",
+}
 
 
 def test_verbs_that_say_something_say_it_in_json(
