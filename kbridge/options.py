@@ -13,6 +13,7 @@ from dataclasses import dataclass
 CODE_MODELS = ("pic", "kernel")
 LINK_MODES = ("libkernel", "script")
 MITIGATIONS = ("keep", "drop")
+BUILDS = ("make", "scons")
 SHELLS = ("bash", "zsh", "fish")
 SYMBOL_FORMATS = ("table", "kallsyms", "json")
 # bytes: of 16 KiB, up to 1.4 are taken when a gate starts, and the rest is for what the kernel's
@@ -336,7 +337,7 @@ VERBS = (
         "setup",
         "make a project of an app and a kmod that builds and runs at once",
         (
-            Example("a folder with sources, SConstruct, README", "kbridge new hello"),
+            Example("a folder with sources, Makefile, README", "kbridge new hello"),
             Example(
                 "for a certain kernel", "kbridge new --kernel 6.1.0-56-cloud-amd64 projects/hello"
             ),
@@ -421,6 +422,9 @@ OPTIONS = (
     Option(
         "depfile", "also write the headers that the object is made from, as a rule for make",
         ("pic",), ("--depfile",), "", "FILE", "path",
+    ),
+    Option(
+        "build", "what builds it", ("new",), ("--build",), choices=BUILDS, default="make",
     ),
     Option(
         "pages", "the folder to write them to", ("man",), ("-o",), "", "DIR", "folder",

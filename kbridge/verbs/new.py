@@ -25,7 +25,6 @@ from kbridge import log, paths
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import target
 
-BUILD = "scons"
 LONGEST = 64
 _SUFFIX = ".kbridge-new-"
 
@@ -34,18 +33,21 @@ _FILES = {
     "app.c.j2": "{name}.c",
     "kmod.c.j2": "{name}_kmod.c",
     "kmod.h.j2": "{name}_kmod.h",
-    "SConstruct.j2": "SConstruct",
     "gitignore.j2": ".gitignore",
     "README.md.j2": "README.md",
 }
+_RULES = {"make": {"Makefile.j2": "Makefile"}, "scons": {"SConstruct.j2": "SConstruct"}}
 
 
 @dataclass(frozen=True)
 class NewRequest:
-    """`folder`: of the project, whose last part is its name.  `kernel`: None for the default."""
+    """`folder`: of the project, whose last part is its name.  `kernel`: None for the default.
+    `build`: what builds it, of options.BUILDS.
+    """
 
     folder: Path
     kernel: str | None = None
+    build: str = "make"
 
 
 def check_name(name: str) -> None:
@@ -91,11 +93,11 @@ def _contents(request: NewRequest) -> dict[str, str]:
         "name": name,
         "c_name": name.replace("-", "_"),
         "kernel": request.kernel,
-        "build": BUILD,
+        "build": request.build,
     }
     return {
         file.format(name=name): environment.get_template(template).render(known)
-        for template, file in _FILES.items()
+        for template, file in {**_FILES, **_RULES[request.build]}.items()
     }
 
 
@@ -148,4 +150,4 @@ def new(request: NewRequest) -> None:
             f"cannot make {request.folder}: {problem.strerror}",
             hint="choose a place where you may write, with room: kbridge new PATH/NAME",
         ) from problem
-    log.info(f"made {request.folder}; next: cd {request.folder} && {BUILD}")
+    log.info(f"made {request.folder}; next: cd {request.folder} && {request.build}")

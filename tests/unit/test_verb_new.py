@@ -52,14 +52,17 @@ def half_way(tmp_path: Path):
         process.kill()
 
 
-def test_a_project_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("build", "rules"), [("make", "Makefile"), ("scons", "SConstruct")])
+def test_a_project_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], build: str, rules: str
+) -> None:
     folder = tmp_path / "my-prog_1"
-    assert cli.main(["new", str(folder)]) == 0
+    assert cli.main(["new", "--build", build, str(folder)]) == 0
     assert content(folder) == {
         "my-prog_1.c",
         "my-prog_1_kmod.c",
         "my-prog_1_kmod.h",
-        "SConstruct",
+        rules,
         ".gitignore",
         "README.md",
     }
@@ -99,7 +102,9 @@ def test_bad_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, n
     assert content(tmp_path) == set()
 
 
-@pytest.mark.parametrize("words", [["-x"], ["--", "-x"], [], ["/"], ["a", "b"]])
+@pytest.mark.parametrize(
+    "words", [["--build", "ninja", "x"], ["-x"], ["--", "-x"], [], ["/"], ["a", "b"]]
+)
 def test_bad_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["new", *words]) == 2

@@ -9,14 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kbridge.kernels import target
 
 
-def test_new_build_run(kbridge, kernels: list[target.KernelTarget], tmp_path: Path) -> None:
-    release = kernels[0].release
+@pytest.mark.parametrize(("build", "which"), [("make", 0), ("scons", -1)])
+def test_new_build_run(
+    kbridge, kernels: list[target.KernelTarget], tmp_path: Path, build: str, which: int
+) -> None:
+    release = kernels[which].release
     folder = tmp_path / "some where" / "hello-kernel"
     folder.parent.mkdir()
-    done = kbridge("new", "--kernel", release, folder)
+    done = kbridge("new", "--build", build, "--kernel", release, folder)
     assert done.returncode == 0, done.stderr
     commands = re.findall(r"^    (.+)$", (folder / "README.md").read_text(), re.MULTILINE)
     assert len(commands) == 2
@@ -41,3 +46,14 @@ def test_new_build_run(kbridge, kernels: list[target.KernelTarget], tmp_path: Pa
         check, cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
     assert "0 errors" in seen.stderr
+    clean = {"make": ["make", "clean"], "scons": ["scons", "-c"]}[build]
+    subprocess.run(clean, cwd=folder, env=environment, check=True, capture_output=True, timeout=600)
+    left = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert left - {".sconsign.dblite"} == {
+        "hello-kernel.c",
+        "hello-kernel_kmod.c",
+        "hello-kernel_kmod.h",
+        "README.md",
+        ".gitignore",
+        {"make": "Makefile", "scons": "SConstruct"}[build],
+    }
