@@ -324,6 +324,7 @@ def _kmod_object(plan: _Plan, source: kcompile.Source, stem: str) -> Any:
     nodes = _node(plan, made, [source.path], "KCC", steps.commands, work, scanner, folders)
     plan.env.Depends(nodes, [str(path) for path in kbuild.dependencies(plan.target)])
     plan.env.Depends(nodes, str(paths.source("kernel", "pic.h")))
+    plan.env.Depends(nodes, plan.env.Value(plan.flags.version))
     plan.env.Precious(nodes[1])  # read before it is made again
     return nodes[0]
 

@@ -165,7 +165,8 @@ macro(_kbridge_options)
 endmacro()
 
 # One source to one object, and its headers to a file for make or ninja; ARGN: options of kbridge.
-function(_kbridge_compile variable target source)
+# `options` is a file that changes with them, which make would not see.
+function(_kbridge_compile variable target source options)
   _kbridge_file(file "${source}")
   file(RELATIVE_PATH relative "${CMAKE_CURRENT_SOURCE_DIR}" "${file}")
   string(REGEX REPLACE "[^A-Za-z0-9_.+-]" "_" name "${relative}")
@@ -181,7 +182,7 @@ function(_kbridge_compile variable target source)
     COMMAND "${CMAKE_COMMAND}" -E env "CC=${compiler}"
       "${KBRIDGE_EXECUTABLE}" pic -q "${file}" -o "${object}" --depfile "${object}.d"
       --name ${target} ${ARGN}
-    DEPENDS "${file}" "${KBRIDGE_EXECUTABLE}"
+    DEPENDS "${file}" "${options}" "${KBRIDGE_EXECUTABLE}"
     DEPFILE "${object}.d"
     COMMENT "Compiling kernel code ${relative}"
     VERBATIM)
@@ -195,20 +196,22 @@ function(kbridge_add_kmod target)
     "INCLUDE_DIRECTORIES;KCFLAGS;ALLOW;SYMBOL")
   _kbridge_check(${target})
   _kbridge_options()
+  set(folder "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${target}.kmod")
+  set(options "${folder}/options")
+  file(CONFIGURE OUTPUT "${options}" CONTENT "${kernel}\n${pic}\n${pack}\n${link}\n" @ONLY)
   set(objects)
   foreach(source IN LISTS arg_UNPARSED_ARGUMENTS)
-    _kbridge_compile(object ${target} "${source}" ${kernel} ${pic})
+    _kbridge_compile(object ${target} "${source}" "${options}" ${kernel} ${pic})
     list(APPEND objects "${object}")
   endforeach()
   list(REMOVE_DUPLICATES objects)
 
-  set(folder "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${target}.kmod")
   set(packed "${folder}/${target}.o")
   add_custom_command(
     OUTPUT "${packed}"
     COMMAND "${KBRIDGE_EXECUTABLE}" pack -q ${objects} -o "${packed}"
       --name ${target} ${kernel} ${pack} ${link}
-    DEPENDS ${objects} "${KBRIDGE_EXECUTABLE}"
+    DEPENDS ${objects} "${options}" "${KBRIDGE_EXECUTABLE}"
     COMMENT "Packing kernel code of ${target}"
     VERBATIM)
   # with every link, since what it names is in a cache, which may be emptied

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import is_elf
+from installed import Installed
 
 from kbridge import __version__, paths
 from kbridge.kernels.target import KernelTarget
@@ -128,6 +129,17 @@ def test_release_and_what_is_asked_for(project: Path, kernels: list[KernelTarget
         assert release.encode() in program.read_bytes()
 
 
+def test_another_kernel_in_the_same_folder(project: Path, kernels: list[KernelTarget]) -> None:
+    """make itself does not look at commands."""
+    how = ["-G", "Unix Makefiles"]
+    for kernel in (kernels[0], kernels[-1]):
+        configure(project, *how, f"-DKBRIDGE_KERNEL={kernel.release}")
+        assert len(made(build(project, "--target", "uptime"))) == 3
+        assert kernel.release.encode() in (project / "the build/uptime").read_bytes()
+    configure(project, *how)
+    assert not made(build(project, "--target", "uptime"))
+
+
 def test_an_error_is_shown_whole(project: Path) -> None:
     configure(project)
     with (project / "switches_kmod.c").open("a") as source:
@@ -193,3 +205,22 @@ def test_a_kernel_that_is_not_here(project: Path) -> None:
     configure(project, "-DKBRIDGE_KERNEL=6.1.0-nowhere")
     said = build(project, "--target", "uptime", ok=False)
     assert "no headers for kernel 6.1.0-nowhere" in said
+
+
+def test_after_pip_install(from_wheel: Installed, project: Path, tmp_path: Path) -> None:
+    """The kbridge of the environment whose kbridgeConfig.cmake it is, not that of PATH."""
+    command = Path(from_wheel.words[0])
+    other = tmp_path / "bin/kbridge"
+    other.parent.mkdir()
+    other.write_text("#!/bin/false\n")
+    other.chmod(0o755)
+    folder = Path(from_wheel("cmake-dir", cwd=project).rstrip("\n"))
+    assert command.parents[1] in folder.parents
+    path = f"{other.parent}:{os.environ['PATH']}"
+    run("-S", project, "-B", project / "the build", f"-Dkbridge_DIR={folder}", PATH=path)
+    cache = (project / "the build/CMakeCache.txt").read_text()
+    used = re.search("^KBRIDGE_EXECUTABLE:FILEPATH=(.*)$", cache, re.MULTILINE)
+    assert used
+    assert Path(used[1]).resolve() == command.resolve()
+    build(project, "--target", "uptime")
+    assert is_elf(project / "the build/uptime")

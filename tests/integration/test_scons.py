@@ -7,11 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 from conftest import is_elf
+from installed import Installed
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples/scons"
@@ -53,41 +53,23 @@ def scons(folder: Path, *words: str, python: Path | str = sys.executable) -> str
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment where the wheel is installed, and nothing of the checkout is
-    seen; what kbridge depends on is that of our own environment."""
-    folder = tmp_path_factory.mktemp("an environment")
-    pip = [sys.executable, "-m", "pip"]
-    offline = ["-q", "--no-deps", "--no-index"]
-    wheel = ["wheel", *offline, "--no-build-isolation", "-w", folder, ROOT]
-    subprocess.run([*pip, *wheel], check=True, cwd=folder)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    python = folder / "venv/bin/python"
-    made = next(folder.glob("*.whl"))
-    subprocess.run([*pip, "--python", python, "install", *offline, made], check=True, cwd=folder)
-    (site,) = (folder / "venv/lib").glob("python3*/site-packages")
-    # .pth files of a folder that is added by a .pth file are not read: so no editable kbridge
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return python
-
-
-def test_a_project_elsewhere_after_pip_install(installed: Path, tmp_path: Path) -> None:
+def test_a_project_elsewhere_after_pip_install(from_wheel: Installed, tmp_path: Path) -> None:
+    python = Path(from_wheel.words[0]).with_name("python")
     project = tmp_path / "a project"
     shutil.copytree(SAMPLE, project, ignore=shutil.ignore_patterns("build", ".scons*"))
     where = "import kbridge, sys; sys.exit(kbridge.__file__.startswith(sys.argv[1]))"
-    subprocess.run([installed, "-c", where, ROOT], check=True, cwd=project)
-    said = scons(project, "-j2", python=installed)
+    subprocess.run([python, "-c", where, str(ROOT)], check=True, cwd=project)
+    said = scons(project, "-j2", python=python)
     assert said.count("  KCC ") == 4  # two sources, for a program and a library
     assert is_elf(project / "build/census")
     assert is_elf(project / "build/libcensus.so")
-    assert "is up to date" in scons(project, python=installed)
+    assert "is up to date" in scons(project, python=python)
     with (project / "kernel_threads.h").open("a") as header:
         header.write("#define ADDED_BY_THE_TEST\n")
-    said = scons(project, python=installed)
+    said = scons(project, python=python)
     assert said.count("  KCC ") == 4
     assert "census.c" not in said
-    scons(project, "-c", python=installed)
+    scons(project, "-c", python=python)
     assert not [path for path in project.glob("build/**/*") if path.is_file()]
 
 
