@@ -6,6 +6,7 @@
     bundle.py copyright OWN        what debian/copyright says of each, from the packages' own words
     bundle.py python               the dependency on the Python that has the wheels' version
     bundle.py pc FROM TO LIB       libkbridge.pc for files that are in /usr, libraries in /usr/LIB
+    bundle.py mk FROM TO           the rules for Makefiles, which call the installed kbridge
 
 Not for building packages by hand: scripts/deb does that.
 """
@@ -108,10 +109,21 @@ def pc(source: Path, target: Path, lib: str) -> None:
         ("prefix=${pcfiledir}\n", "prefix=/usr\n"),
         ("libdir=${prefix}\n", f"libdir=/{lib}\n"),
         ("${libdir}/needed", "${libdir}/kbridge/needed"),
+        ("${pcfiledir}/kbridge.mk", "${prefix}/share/kbridge/kbridge.mk"),
     ):
         if text.count(before) != 1:
             sys.exit(f"{source}: not once {before!r}; see templates/libkbridge.pc.j2")
         text = text.replace(before, after)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+
+
+def mk(source: Path, target: Path) -> None:
+    text, count = re.subn(
+        r"^KBRIDGE \?= .*$", "KBRIDGE ?= kbridge", source.read_text(), flags=re.MULTILINE
+    )
+    if count != 1:
+        sys.exit(f"{source}: not once 'KBRIDGE ?= '; see templates/kbridge.mk.j2")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)
 
@@ -121,8 +133,8 @@ def main(step: str, *words: str) -> None:
     if step == "pc":
         pc(folders[0], folders[1], words[2])
     else:
-        steps = {"wheel": wheel, "install": install, "copyright": licences, "python": python}
-        steps[step](*folders)
+        steps = {"wheel": wheel, "install": install, "copyright": licences}
+        {**steps, "python": python, "mk": mk}[step](*folders)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,14 @@ def test_pkg_config_finds_the_library(packaged: Path, tmp_path: Path) -> None:
     assert "[/run/kbridge]" in told
 
 
+def test_pkg_config_finds_the_rules_for_makefiles(packaged: Path, tmp_path: Path) -> None:
+    env = installed.environment(PKG_CONFIG_LIBDIR=str((packaged / PC).parent))
+    rules = installed.run("pkg-config", "--variable=makefile", "libkbridge", env=env).strip()
+    file = f"{packaged}{rules}".replace(" ", "\\ ")
+    (tmp_path / "Makefile").write_text(f"include {file}\nall: ; @echo '$(KBRIDGE) $(KB_OBJS)'\n")
+    assert installed.run("make", "-s", cwd=tmp_path) == "kbridge kmods.kb.o\n"
+
+
 def test_dkms_gets_the_modules_sources(packaged: Path) -> None:
     sources = files(ROOT / "kernel/kelevate")
     ours = {name for name in sources if name.suffix in (".c", ".h", ".S", ".conf", "")}
