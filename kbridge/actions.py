@@ -126,6 +126,14 @@ def _compile_commands(args: argparse.Namespace) -> int:
     return 0
 
 
+def _containerfile(args: argparse.Namespace) -> int:
+    from kbridge.verbs import containerfile
+
+    request = _request(containerfile.ContainerfileRequest, args, output=args.containerfile)
+    containerfile.write(request)
+    return 0
+
+
 def _run(args: argparse.Namespace) -> int:
     from kbridge.verbs import run
 
@@ -248,6 +256,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "libs": _libs,
     "link": _link,
     "compile-commands": _compile_commands,
+    "containerfile": _containerfile,
     "run": _run,
     "elevate": _elevate,
     "adaptors": _adaptors,

@@ -213,6 +213,23 @@ VERBS = (
         (_APP,),
     ),
     Verb(
+        "containerfile",
+        "build",
+        "write a Containerfile that builds a program with kbridge in a container",
+        (
+            Example(
+                "for a kernel that is not the running one",
+                "kbridge containerfile myapp.c --kmod mydynpriv.c --kernel 6.1.0-56-amd64 "
+                "-o Containerfile",
+            ),
+            Example(
+                "build it at once; wheels/ is there, with kbridge and what it needs",
+                "kbridge containerfile myapp.c --kmod mydynpriv.c | buildah build -t myapp -f - .",
+            ),
+        ),
+        (_APP,),
+    ),
+    Verb(
         "pkg-config-path",
         "build",
         "print the folder with libkbridge.pc, for build tools of every language",
@@ -248,6 +265,10 @@ VERBS = (
             Example(
                 "more processors and memory (MiB)",
                 "kbridge run --cpus 4 --memory 1024 build/myapp",
+            ),
+            Example(
+                "a container's program, with the container's files",
+                "kbridge run --root rootfs /usr/local/bin/myapp",
             ),
             Example(
                 "with this machine's files, in the guest",
@@ -401,7 +422,7 @@ OPTIONS = (
     Option(
         "kmod",
         "kernel-style sources (kernel headers), .c or .S; may be given again",
-        ("build", "compile-commands"),
+        ("build", "compile-commands", "containerfile"),
         ("--kmod",),
         "kmod",
         "FILE",
@@ -555,7 +576,7 @@ OPTIONS = (
     Option(
         "kernel",
         "kernel release, as uname -r says it (default: the running one if its headers are "
-        "installed, else the newest installed)",
+        "installed, else, and in a container, the newest installed)",
         _TARGETED,
         ("--kernel",),
         "kernel",
@@ -568,6 +589,33 @@ OPTIONS = (
         ("--kdir",),
         "kdir",
         "DIR",
+    ),
+    Option(
+        "kernel",
+        "release of the kernel that the program is for (default: the newest here that kbridge run "
+        "--root can boot)",
+        ("containerfile",),
+        ("--kernel",),
+        "",
+        "RELEASE",
+    ),
+    Option(
+        "base",
+        "image to build and to run in, with Debian's package manager",
+        ("containerfile",),
+        ("--base",),
+        "",
+        "IMAGE",
+        default="docker.io/library/debian:bookworm-slim",
+    ),
+    Option(
+        "containerfile",
+        "the file to write (default: standard output)",
+        ("containerfile",),
+        ("-o",),
+        "",
+        "FILE",
+        "path",
     ),
     Option(
         "kbuild",

@@ -16,6 +16,7 @@ from pathlib import Path
 from kbridge import log, paths, proc
 from kbridge.errors import KbridgeError
 from kbridge.kernels import compiler as compilers
+from kbridge.kernels import container
 from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
 from kbridge.kernels.compiler import Compiler
@@ -113,7 +114,8 @@ def _default(running: str) -> tuple[KernelTarget | None, str, str]:
         return None, "", problem.message
     if os.environ.get("KDIR"):
         return target, "KDIR", ""
-    return target, "running" if target.release == running else "newest", ""
+    chosen = target.release == running and not container.mark()
+    return target, "running" if chosen else "newest", ""
 
 
 def _found(release: str, target: KernelTarget | None, why: str, running: str) -> Found:

@@ -7,6 +7,7 @@ Not for kernel images (image.py), nor for compiler flags (kbuild.py).
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import platform
 import re
@@ -14,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kbridge import log
 from kbridge.errors import KbridgeError, UsageError
+from kbridge.kernels import container
 
 HEADER_ROOTS = ("/lib/modules/{release}/build", "/usr/src/linux-headers-{release}")
 
@@ -112,12 +115,21 @@ def _by_kdir(folder: Path) -> KernelTarget:
     return KernelTarget(release_of(folder), folder.absolute())
 
 
+def _of_running() -> KernelTarget | None:
+    release = platform.release()
+    for root in HEADER_ROOTS:
+        folder = Path(root.format(release=release))
+        if _is_kdir(folder):
+            return KernelTarget(release, folder)
+    return None
+
+
 def find(kernel: str | None = None, kdir: str | Path | None = None) -> KernelTarget:
     """The kernel to build for.
 
     `kdir` (or the environment's KDIR), else `kernel`, else the running kernel if its headers
-    are installed, else the newest kernel whose headers are.  Raises KbridgeError that says
-    where it looked and which package is missing.
+    are installed and this is no container, else the newest kernel whose headers are.  Raises
+    KbridgeError that says where it looked and which package is missing.
     """
     if kdir:
         target = _by_kdir(Path(kdir))
@@ -131,15 +143,27 @@ def find(kernel: str | None = None, kdir: str | Path | None = None) -> KernelTar
         return _by_release(kernel)
     if os.environ.get("KDIR"):
         return _by_kdir(Path(os.environ["KDIR"]))
-    running = platform.release()
-    for root in HEADER_ROOTS:
-        folder = Path(root.format(release=running))
-        if _is_kdir(folder):
-            return KernelTarget(running, folder)
+    inside = container.mark()
+    running = None if inside else _of_running()
+    if running:
+        return running
     found = installed()
     if not found:
         raise KbridgeError(
             "no kernel headers: looked in /lib/modules/*/build and /usr/src/linux-headers-*",
-            hint="install them with: apt-get install linux-headers-cloud-amd64",
+            hint="in a container, install those of the kernel to build for: apt-get install "
+            "linux-headers-RELEASE"
+            if inside
+            else "install them with: apt-get install linux-headers-cloud-amd64",
         )
+    if inside:
+        _say_choice(inside, found[-1].release)
     return found[-1]
+
+
+@functools.cache  # once is enough
+def _say_choice(mark: str, release: str) -> None:
+    log.info(
+        f"a container ({mark}), so uname -r ({platform.release()}) is not asked: kernel {release}, "
+        "the newest with headers here"
+    )

@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,9 +63,6 @@ HOST = "host"  # --root: this machine's
 _LOADED = "program-modules"  # the guest's list of them
 
 CONSOLE_LOG = "KBRIDGE_CONSOLE_LOG"  # a file that gets all that the guest's kernel says
-
-
-FindHeaders = Callable[[str], targets.KernelTarget]
 
 
 @dataclass
@@ -171,8 +168,13 @@ def _admitted(
 # What the guest gets
 
 
-def _kelevate(release: str, needed: bool, find: FindHeaders) -> Path | None:
-    """kelevate.ko.  Programs without a kernel part can do without it."""
+def _kelevate(request: RunRequest, program: Program, release: str) -> Path | None:
+    """kelevate.ko.  Programs without a kernel part can do without it.
+
+    Its headers may be fetched for it, but not for what it is not needed for.
+    """
+    needed = program.note is not None or request.elevate
+    find = hostroot.headers if needed or request.root else targets.find
     try:
         return kelevate.module(find(release))
     except KbridgeError as problem:
@@ -183,12 +185,11 @@ def _kelevate(release: str, needed: bool, find: FindHeaders) -> Path | None:
 
 
 def _guest_files(
-    image: images.KernelImage, needed: bool, find: FindHeaders = targets.find
+    request: RunRequest, program: Program, image: images.KernelImage
 ) -> contents.GuestFiles:
-    """`needed`: the program cannot do without kelevate."""
     table = symbols.cached(image.vmlinuz)
     return contents.GuestFiles(
-        kelevate=_kelevate(image.release, needed, find),
+        kelevate=_kelevate(request, program, image.release),
         libkbridge=runtime.library(),
         libkernel=libkernel.cached_runtime(table),
     )
@@ -372,7 +373,7 @@ def _own_root(
     request: RunRequest, program: Program, image: images.KernelImage
 ) -> Iterator[_Prepared]:
     """A machine whose root is memory, with the program and what it needs."""
-    files = _guest_files(image, program.note is not None or request.elevate)
+    files = _guest_files(request, program, image)
     tree = contents.program_tree(program, request.files)
     contents.check_memory(tree, request.memory)
     with tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
@@ -389,7 +390,7 @@ def _host_root(
     request: RunRequest, program: Program, image: images.KernelImage
 ) -> Iterator[_Prepared]:
     """A machine whose root is this one's."""
-    files = _guest_files(image, program.note is not None or request.elevate, hostroot.headers)
+    files = _guest_files(request, program, image)
     with paths.scratch("kbridge-root-") as folder:
         hostroot.fill(image, files, _modules(request, program, image), folder)
         root = hostroot.prepare(image, folder)
@@ -402,7 +403,7 @@ def _shared_root(
     root: Path, request: RunRequest, program: Program, image: images.KernelImage
 ) -> Iterator[_Prepared]:
     """A machine whose root is a folder of this one."""
-    files = _guest_files(image, program.note is not None or request.elevate, hostroot.headers)
+    files = _guest_files(request, program, image)
     with tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
         initramfs.append(contents.base(image, files), initrd)
         with paths.scratch() as folder:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kbridge import cli
-from kbridge.kernels import compiler, survey, target
+from kbridge.errors import KbridgeError
+from kbridge.kernels import compiler, container, survey, target
 from kbridge.kernels.compiler import Compiler
 from kbridge.kernels.survey import Found, Survey
 from kbridge.kernels.target import KernelTarget
@@ -53,6 +54,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary_cache: Pa
     monkeypatch.setattr(target, "HEADER_ROOTS", (f"{tmp_path}/src/linux-headers-{{release}}",))
     monkeypatch.setattr(target, "installed", lambda: made.headers)
     monkeypatch.setattr("platform.release", lambda: "5.10.0-run")
+    monkeypatch.setattr(container, "mark", lambda: "")
     monkeypatch.setattr(survey, "BOOT", tmp_path / "boot")
     monkeypatch.setattr(survey, "MODULES", tmp_path / "modules")
     return made
@@ -89,6 +91,38 @@ def test_the_running_kernel_is_the_default(machine: Machine) -> None:
     found = kernels_of(machine)
     assert (found["5.10.0-run"].default, found["5.10.0-run"].running) == ("running", True)
     assert (found["5.11.0-b"].default, found["5.11.0-b"].running) == ("", False)
+
+
+def test_in_a_container_the_running_kernel_is_not_asked(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.add_headers("5.10.0-run")
+    machine.add_headers("5.11.0-b")
+    monkeypatch.setattr(container, "mark", lambda: "/run/.containerenv")
+    found = kernels_of(machine)
+    assert (found["5.11.0-b"].default, found["5.10.0-run"].default) == ("newest", "")
+    assert target.find("5.10.0-run").release == "5.10.0-run"
+    said = capsys.readouterr().err
+    assert "a container (/run/.containerenv), so uname -r (5.10.0-run) is not asked" in said
+    machine.headers.clear()
+    with pytest.raises(KbridgeError) as caught:
+        target.find()
+    assert "linux-headers-RELEASE" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["run/.containerenv", ".dockerenv", "run/systemd/container"])
+def test_what_marks_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert f"/{name}" in container.MARKS
+    mark = tmp_path / name
+    monkeypatch.setattr(container, "MARKS", [str(mark)])
+    monkeypatch.delenv("container", raising=False)
+    assert not container.mark()
+    monkeypatch.setenv("container", "podman")
+    assert container.mark() == "$container"
+    monkeypatch.delenv("container")
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    assert container.mark() == str(mark)
 
 
 def test_kdir_is_the_default(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
