@@ -35,7 +35,12 @@ MADE = {
     "reference/scons.md": reference.scons,
     "reference/c.md": reference.c_header,
 }
-LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?=\))")
+# a link's target, or a code block, in which nothing is one
+LINK = re.compile(
+    r"(?P<fence>^`{3,})[^`\n]*\n.*?^(?P=fence)$"
+    r"|(?<=\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?=\))",
+    re.MULTILINE | re.DOTALL,
+)
 # what a source is shown as, where its suffix is not the name of its language
 LANGUAGES = {"h": "c", "j2": "jinja", "mk": "make", "S": "gas", "rs": "rust", "ipynb": "json"}
 LEFT_OVER = "How to"
@@ -52,7 +57,10 @@ def _tracked(folder: str) -> list[str]:
 
 def _shown(name: str) -> str:
     """A source as a code block; longer fences hold those that have fences themselves."""
-    text = (ROOT / name).read_text(encoding="utf-8")
+    try:
+        text = (ROOT / name).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return "No text.\n"
     suffix = PurePosixPath(name).suffix[1:]
     fence = "`" * max(4, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{LANGUAGES.get(suffix, suffix)}\n{text.rstrip()}\n{fence}\n"
@@ -96,6 +104,8 @@ def _relinked(markdown: str, page: str, wanted: set[str]) -> str:
     here = posixpath.dirname(_origin(page))
 
     def link(found: re.Match[str]) -> str:
+        if found["fence"]:
+            return found[0]
         target = posixpath.normpath(posixpath.join(here, found["path"]))
         if target.startswith("..") or not (ROOT / target).exists():
             return found[0]  # mkdocs says what is wrong with it
