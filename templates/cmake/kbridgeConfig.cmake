@@ -66,13 +66,20 @@ set(KBRIDGE_INCLUDE_DIR "${_kbridge_folder}/include")
 #      [LINK libkernel|script] [MITIGATIONS keep|drop] [STACK_LIMIT bytes] [DEBUG]
 #      [INCLUDE_DIRECTORIES folder...] [KCFLAGS flag...] [ALLOW class...] [SYMBOL name=address...])
 
+# A source as the project names it: in the folder of its CMakeLists.txt, or made by a command there.
 function(_kbridge_file variable source)
-  foreach(folder IN ITEMS "${CMAKE_CURRENT_SOURCE_DIR}" "${CMAKE_CURRENT_BINARY_DIR}")
-    cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY "${folder}" NORMALIZE OUTPUT_VARIABLE file)
-    if(EXISTS "${file}")
-      break() # else it is to be generated
+  cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}" NORMALIZE
+    OUTPUT_VARIABLE file)
+  if(NOT EXISTS "${file}")
+    set(named "${file}")
+    cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}" NORMALIZE
+      OUTPUT_VARIABLE file)
+    get_source_file_property(generated "${file}" GENERATED)
+    if(NOT generated)
+      message(FATAL_ERROR "kbridge_add_kmod: no such source: ${named}, and no add_custom_command() "
+        "before makes ${file}")
     endif()
-  endforeach()
+  endif()
   set(${variable} "${file}" PARENT_SCOPE)
 endfunction()
 

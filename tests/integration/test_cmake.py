@@ -166,7 +166,25 @@ def test_the_compiler_launcher(project: Path, tmp_path: Path) -> None:
     assert (rows["direct_cache_hit"], rows["cache_miss"]) == ("3", "0")  # the app and two kmods
 
 
+def test_a_source_that_is_made(project: Path) -> None:
+    (project / "CMakeLists.txt").write_text(
+        f"{HEAD}add_custom_command(OUTPUT made_kmod.c DEPENDS switches_kmod.c\n"
+        '  COMMAND ${CMAKE_COMMAND} -E copy "${CMAKE_CURRENT_SOURCE_DIR}/switches_kmod.c"'
+        " made_kmod.c)\n"
+        "add_executable(uptime uptime.c)\n"
+        "kbridge_add_kmod(uptime uptime_kmod.c made_kmod.c INCLUDE_DIRECTORIES .)\n"
+    )
+    configure(project)
+    build(project)
+    assert is_elf(project / "the build/uptime")
+    assert not made(build(project))
+
+
 MISTAKES = {
+    "a mistyped source": (
+        "add_executable(p a.c)\nkbridge_add_kmod(p kk.c)",
+        "no such source: /",
+    ),
     "no target": ("kbridge_add_kmod(p k.c)", "no target p; add_executable(p ...)"),
     "a static library": (
         "add_library(p STATIC a.c)\nkbridge_add_kmod(p k.c)",

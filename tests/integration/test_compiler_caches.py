@@ -117,6 +117,21 @@ def test_ccache_by_scons(tmp_path: Path) -> None:
     assert counts() == (4, 0)
 
 
+@pytest.mark.usefixtures("ccache")
+def test_ccache_by_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Kbuild's users write it, on the command line of make."""
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "samples/makefile", project)
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    make = ["make", "-s", "-C", project, "CC=ccache gcc"]
+    subprocess.run([*make, "clean"], check=True)
+    for expected in ((0, 5), (5, 0)):  # three sources of the app, two of the kmod
+        subprocess.run([*make, "-j2"], check=True, stdout=subprocess.DEVNULL)
+        assert counts() == expected
+        subprocess.run([*make, "clean"], check=True)
+
+
 def test_a_launcher_that_is_not_there(
     kbridge: Kbridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
