@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from kbridge import log, paths, progress
@@ -17,14 +18,21 @@ def module(target: KernelTarget) -> Path:
     files = [file for file in source.iterdir() if file.suffix in (".c", ".h", ".S", "")]
     key = paths.fingerprint(files, target.release, kbuild.flags(target).fingerprint)
     output = paths.cache("kelevate", f"{target.release}-{key}") / "kelevate.ko"
-    if not output.is_file():
-        log.info(f"building the kelevate module for kernel {target.release}")
-        with (
-            progress.doing(f"building the kelevate module for kernel {target.release}"),
-            paths.scratch("kbridge-kelevate-") as folder,
-        ):
-            for file in files:
-                shutil.copy(file, folder)
-            kbuild.build_module(target, folder, f"building kelevate for kernel {target.release}")
-            paths.write_atomically(output, (folder / "kelevate.ko").read_bytes())
+    if output.is_file():
+        return output
+    with (
+        progress.doing(f"building the kelevate module for kernel {target.release}"),
+        paths.alone(output.parent),
+    ):
+        if not output.is_file():
+            _build(target, files, output)
     return output
+
+
+def _build(target: KernelTarget, files: Sequence[Path], output: Path) -> None:
+    log.info(f"building the kelevate module for kernel {target.release}")
+    with paths.scratch("kbridge-kelevate-") as folder:
+        for file in files:
+            shutil.copy(file, folder)
+        kbuild.build_module(target, folder, f"building kelevate for kernel {target.release}")
+        paths.write_atomically(output, (folder / "kelevate.ko").read_bytes())

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,18 +28,23 @@ def source(*parts: str) -> Path:
     return (installed if installed.is_dir() else _PACKAGE.parent).joinpath(*parts)
 
 
-def cache(*parts: str) -> Path:
-    """A folder in the user's cache, made if it is not there.
-
-    KBRIDGE_CACHE, else XDG_CACHE_HOME/kbridge, else ~/.cache/kbridge.
-    """
+def _cache_root() -> Path:
+    """KBRIDGE_CACHE, else XDG_CACHE_HOME/kbridge, else ~/.cache/kbridge."""
     base = os.environ.get("KBRIDGE_CACHE")
     if base:
-        root = Path(base)
-    else:
-        xdg = os.environ.get("XDG_CACHE_HOME")
-        root = (Path(xdg) if xdg else Path.home() / ".cache") / "kbridge"
-    folder = root.absolute().joinpath(*parts)
+        return Path(base)
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (Path(xdg) if xdg else Path.home() / ".cache") / "kbridge"
+
+
+def cache_place(*parts: str) -> Path:
+    """Where a folder or file of the user's cache is, or would be: for who only looks."""
+    return _cache_root().absolute().joinpath(*parts)
+
+
+def cache(*parts: str) -> Path:
+    """A folder in the user's cache, made if it is not there."""
+    root, folder = _cache_root(), cache_place(*parts)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +54,22 @@ def cache(*parts: str) -> Path:
             hint="set KBRIDGE_CACHE to a folder that you can write",
         ) from problem
     return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One kbridge at a time: others wait here, and then look whether there is anything left to do.
+
+    Where the file system knows no locks all go on, which costs them time only: files are replaced
+    whole.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def fingerprint(files: Iterable[Path], *words: str) -> str:

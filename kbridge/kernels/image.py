@@ -43,7 +43,7 @@ def _image(release: str, vmlinuz: Path, modules: Path) -> KernelImage | None:
 def _look(release: str) -> Iterator[tuple[Path, KernelImage | None]]:
     """Each place, in order, with the image found there."""
     modules = Path("/lib/modules") / release
-    cached = paths.cache("images") / release
+    cached = paths.cache_place("images", release)
     for vmlinuz, its_modules in (
         (Path("/boot") / f"vmlinuz-{release}", modules),
         (modules / "vmlinuz", modules),
@@ -117,8 +117,10 @@ def obtainable(release: str) -> tuple[str, str | None]:
 def _fetch(release: str) -> None:
     package, version = obtainable(release)
     folder = paths.cache("images") / release
-    log.info(f"fetching the image of kernel {release} into the cache (once)")
-    with packages.beside(folder) as temporary:
+    with paths.alone(folder.parent), packages.beside(folder) as temporary:
+        if (folder / "boot").is_dir():
+            return  # another kbridge fetched it meanwhile
+        log.info(f"fetching the image of kernel {release} into the cache (once)")
         fetched = packages.download(package, version, temporary, what="the kernel image")
         _unpack(fetched, release, temporary / "unpacked")
         _put_in_place(temporary / "unpacked", folder)

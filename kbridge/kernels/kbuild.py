@@ -98,17 +98,27 @@ def _identity(program: str) -> str:
 def flags(target: KernelTarget) -> KbuildFlags:
     """Kbuild's flags for the kernel: from the cache, else (1 to 3 s) by building the probe."""
     entry = _cache_file(target)
+    known = _kept(entry)
+    if known:
+        return known
+    what = f"asking Kbuild for the flags of kernel {target.release}"
+    with progress.doing(what), paths.alone(entry.parent):
+        known = _kept(entry)  # by another kbridge, meanwhile
+        if known:
+            return known
+        log.info(what)
+        captured = _capture(target)
+        paths.write_atomically(entry, json.dumps(asdict(captured), indent=1))
+    return captured
+
+
+def _kept(entry: Path) -> KbuildFlags | None:
+    """The cache's entry; None where it is not there yet, damaged, or of another compiler."""
     try:
         known = KbuildFlags(**json.loads(entry.read_text()))
-        if known.compiler == _identity(known.compile[0]):
-            return known
+        return known if known.compiler == _identity(known.compile[0]) else None
     except (OSError, ValueError, TypeError, IndexError):
-        pass  # not there yet, or damaged: made anew
-    log.info(f"asking Kbuild for the flags of kernel {target.release}")
-    with progress.doing(f"asking Kbuild for the flags of kernel {target.release}"):
-        captured = _capture(target)
-    paths.write_atomically(entry, json.dumps(asdict(captured), indent=1))
-    return captured
+        return None
 
 
 def build_module(target: KernelTarget, folder: Path, what: str) -> None:

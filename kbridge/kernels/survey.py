@@ -102,7 +102,7 @@ def _image(release: str) -> tuple[Path | None, str]:
     except KbridgeError as problem:
         log.detail(problem.message)
         return None, ""
-    places = {BOOT: "boot", MODULES: "modules", paths.cache("images"): "cache"}
+    places = {BOOT: "boot", MODULES: "modules", paths.cache_place("images"): "cache"}
     return found, next((name for root, name in places.items() if root in found.parents), "")
 
 

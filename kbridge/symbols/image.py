@@ -114,20 +114,26 @@ def _cache_file(path: Path) -> Path:
 
 def is_cached(path: Path) -> bool:
     """Whether `cached` would find the image's symbols in the cache."""
-    return _cache_file(path).is_file()
+    return paths.cache_place("symbols", identity(path)).is_file()
 
 
 def cached(path: Path) -> SymbolTable:
     """As `read`, kept in the user's cache by the image's path, size and time of change."""
     kept = _cache_file(path)
-    try:
-        table = store.load(kept.read_bytes())
-    except OSError:
-        table = None
+    table = _kept(kept)
     if table is not None:
         return table
-    log.detail(f"reading the symbols of {path}")
-    with progress.doing(f"reading the symbols of {path.name}"):
-        table = read(path)
-    paths.write_atomically(kept, store.dump(table))
+    with progress.doing(f"reading the symbols of {path.name}"), paths.alone(kept.parent):
+        table = _kept(kept)  # by another kbridge, meanwhile
+        if table is None:
+            log.detail(f"reading the symbols of {path}")
+            table = read(path)
+            paths.write_atomically(kept, store.dump(table))
     return table
+
+
+def _kept(kept: Path) -> SymbolTable | None:
+    try:
+        return store.load(kept.read_bytes())
+    except OSError:
+        return None

@@ -58,7 +58,7 @@ def lacks(image: KernelImage) -> list[str]:
 def _images_here() -> Iterator[KernelImage]:
     """The images that are here, newest first."""
     boot = [file.name.removeprefix("vmlinuz-") for file in Path("/boot").glob("vmlinuz-*")]
-    places = (Path("/lib/modules"), paths.cache("images"))
+    places = (Path("/lib/modules"), paths.cache_place("images"))
     folders = [folder.name for place in places if place.is_dir() for folder in place.iterdir()]
     releases = {name for name in (*boot, *folders) if images.is_release(name)}
     for release in sorted(releases, key=targets.release_key, reverse=True):

@@ -14,7 +14,9 @@ import pytest
 from kbridge.kernels import target
 
 
-@pytest.mark.parametrize(("build", "which"), [("make", 0), ("scons", -1)])
+@pytest.mark.parametrize(
+    ("build", "which"), [("make", 0), pytest.param("scons", -1, marks=pytest.mark.slow)]
+)
 def test_new_build_run(
     kbridge, kernels: list[target.KernelTarget], tmp_path: Path, build: str, which: int
 ) -> None:
