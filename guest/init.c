@@ -96,6 +96,11 @@ static void load_modules(const char *list_file)
 	free(list);
 }
 
+void load_program_modules(void)
+{
+	load_modules("program-modules");
+}
+
 /* Where the root is the host's, modprobe is there: the modules of this kernel may lie elsewhere. */
 static void show_modules(void)
 {
@@ -205,7 +210,6 @@ int main(int argc, char **argv)
 		fail("no port named kbridge");
 	set_up_kernel();
 	set_up_loopback();
-	load_modules("program-modules");
 	set_up_kernel_bridge();
 	channel_send_u32(FRAME_HELLO, 0, PROTOCOL_VERSION);
 	run_program();

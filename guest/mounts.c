@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The system around the program: kernel file systems, devices, loopback network. */
 #include <errno.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -92,23 +91,11 @@ static void mount_at(const char *type, const char *folder, unsigned long flags, 
 		fail("cannot mount %s on %s: %s", type, folder, strerror(errno));
 }
 
-/* devtmpfs hides what came in the initramfs for /dev/shm: keep that, it is memory just as well. */
 static void mount_devices(void)
 {
-	char from[64];
-	int shm;
-
-	mkdir("/dev", 0755);
-	mkdir("/dev/shm", 01777);
-	shm = open("/dev/shm", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	mount_at("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
 	mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
-	snprintf(from, sizeof(from), "/proc/self/fd/%d", shm);
-	mkdir("/dev/shm", 01777);
-	if (mount(from, "/dev/shm", NULL, MS_BIND, NULL))
-		fail("cannot mount /dev/shm: %s", strerror(errno));
-	close(shm);
-	chmod("/dev/shm", 01777);
+	mount_at("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
 }
 
 static void link_devices(void)

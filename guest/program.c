@@ -81,7 +81,12 @@ static void add_word(struct words *words, char *word)
 /* Take the order in; 1 when it is whole. */
 static int take_order(const struct frame *frame)
 {
+	if (take_delivery(frame))
+		return 0;
 	switch (frame->head.type) {
+	case FRAME_WAKE:
+		wake_up(frame);
+		break;
 	case FRAME_PROGRAM:
 		order.path = copy_of(frame);
 		break;
@@ -419,6 +424,7 @@ int run_program(void)
 	struct frame frame;
 
 	wait_for_order();
+	load_program_modules();
 	refused = start_program();
 	if (refused) {
 		channel_send_u32(FRAME_NOT_STARTED, 0, refused);

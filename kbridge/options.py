@@ -681,7 +681,10 @@ OPTIONS = (
         "gdb", "let gdb attach to the machine: target remote :PORT", ("run",), ("--gdb",), "",
         "PORT", "int",
     ),
-    Option("fresh", "boot anew (always so for now)", ("run",), ("--fresh",), kind="flag"),
+    Option(
+        "fresh", "boot a machine for this run alone, where otherwise one goes on from the state "
+        "that an earlier one was in when it had booted", ("run",), ("--fresh",), kind="flag",
+    ),
     Option(
         "other-build", "run it on a kernel that it was not built for (the one that runs here, or "
         "--kernel), if every CRC and type that it uses is the same there", ("run",),

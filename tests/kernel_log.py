@@ -9,7 +9,9 @@ from pathlib import Path
 
 _BAD = re.compile(
     r"\bBUG[: ]|WARNING:|Oops|general protection|Kernel panic|Call Trace|soft lockup|"
-    r"unable to handle|double fault|refcount_t|use-after-free|W\+X|list_(?:add|del) corruption|"
+    r"unable to handle|double fault|refcount_t|use-after-free|"
+    r"W\+X(?! (?:mappings: passed|pages found))|"
+    r"list_(?:add|del) corruption|"
     r"\[#\d+\]"  # "divide error: 0000 [#1]" is not called an Oops by every kernel
 )
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import platform
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +40,7 @@ from kbridge.symbols import image as symbols
 from kbridge.symbols import kallsyms
 from kbridge.vm import (
     contents,
+    delivery,
     environment,
     fault,
     hostroot,
@@ -69,8 +72,8 @@ CONSOLE_LOG = "KBRIDGE_CONSOLE_LOG"  # a file that gets all that the guest's ker
 class RunRequest:
     """`memory` in MiB, `timeout` in seconds, `files` as HOST:GUEST, `modules` by their names.
 
-    `append`: more words for the kernel's command line.  `fresh`: boot anew (always so for now,
-    except that it also keeps the program off this machine's own kernel).  `gdb`: a TCP port of
+    `append`: more words for the kernel's command line.  `fresh`: boot a machine for this run alone,
+    not on this machine's own kernel and not from a saved state.  `gdb`: a TCP port of
     this machine, at which gdb can attach to the guest.  `other_build`: also on a kernel that the
     program was not built for, if nothing that it uses is different there.  `elevate`: the whole
     program runs in ring 0; `inherit`, `without` and `count` are ElevateRequest's.  `root`: HOST,
@@ -364,8 +367,14 @@ def _run_here(request: RunRequest, program: Program, release: str) -> int:
 
 @dataclass(frozen=True)
 class _Prepared:
+    """`delivery`: of the files that the guest gets when it is up.  `keeps`: its state may be a
+    saved one.  `inherited`: descriptors that QEMU gets.
+    """
+
     machine: qemu.Machine
-    inherited: Sequence[int] = ()  # descriptors that QEMU gets
+    delivery: Iterable[bytes] = ()
+    keeps: bool = False
+    inherited: Sequence[int] = ()
 
 
 @contextlib.contextmanager
@@ -376,13 +385,14 @@ def _own_root(
     files = _guest_files(request, program, image)
     tree = contents.program_tree(program, request.files)
     contents.check_memory(tree, request.memory)
-    with tempfile.TemporaryFile(prefix="kbridge-run-") as initrd:
-        initramfs.append(contents.base(image, files), initrd)
-        with paths.scratch() as folder:
-            contents.add_modules(tree, _modules(request, program, image), _LOADED, folder)
-            initramfs.pack(tree, initrd)
-        made = _machine(request, image.vmlinuz, machine.initramfs_path(initrd))
-        yield _Prepared(made, [initrd.fileno()])
+    with paths.scratch() as folder:  # which is gone before the machine starts
+        loaded = initramfs.Tree()
+        contents.add_modules(loaded, _modules(request, program, image), _LOADED, folder)
+        made = list(delivery.frames(loaded))
+    frames = itertools.chain(delivery.frames(tree), made)
+    base = contents.base(image, files)
+    keeps = not request.fresh and request.gdb is None
+    yield _Prepared(_machine(request, image.vmlinuz, base), frames, keeps)
 
 
 @contextlib.contextmanager
@@ -411,7 +421,7 @@ def _shared_root(
             initramfs.pack(tree, initrd)
         made = _machine(request, image.vmlinuz, machine.initramfs_path(initrd))
         made = replace(made, options=share.options(root), start=share.START)
-        yield _Prepared(made, [initrd.fileno()])
+        yield _Prepared(made, inherited=[initrd.fileno()])
 
 
 def _prepared(
@@ -434,15 +444,13 @@ def _run_in_machine(request: RunRequest, program: Program, release: str) -> int:
     log_file = os.environ.get(CONSOLE_LOG)
     console = Console(show=request.verbose, file=Path(log_file) if log_file else None)
     with contextlib.closing(console), _prepared(request, program, image) as prepared:
+        order = replace(_order(request, program, admitted), delivery=prepared.delivery)
+        deadline = None if request.timeout is None else time.monotonic() + request.timeout
+        attempt = machine.Attempt(
+            order, console, deadline, orderly=bool(log_file), inherited=prepared.inherited
+        )
         with progress.doing(f"booting kernel {release}"):
-            outcome = machine.run(
-                prepared.machine,
-                _order(request, program, admitted),
-                console,
-                inherited=prepared.inherited,
-                seconds=request.timeout,
-                orderly=bool(log_file),
-            )
+            outcome = machine.run(prepared.machine, attempt, keeps=prepared.keeps)
         if request.count and outcome.counts:
             log.info(str(outcome.counts))
         return _status(request, program, outcome, console)
@@ -456,7 +464,7 @@ def _described_root(request: RunRequest, program: Program, release: str) -> list
     tree = contents.program_tree(program, request.files)
     contents.check_memory(tree, request.memory)
     return [
-        f"# kernel {release}; in the initramfs, beside kbridge's own:",
+        f"# kernel {release}; in the guest, beside kbridge's own:",
         *(f"#   {guest} <- {host}" for guest, host in sorted(tree.files.items())),
         *(f"#   {guest} -> {text}" for guest, text in sorted(tree.links.items())),
     ]

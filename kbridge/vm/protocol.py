@@ -8,16 +8,20 @@ guest/guest.h is the other end and has the same list.  Not for what the frames m
 from __future__ import annotations
 
 import enum
+import os
 import struct
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-VERSION = 1
+VERSION = 2
 MAX_PAYLOAD = 256 * 1024
 WINDOW = 256 * 1024  # bytes of a stream that may be on their way
 
 _HEADER = struct.Struct("<BBHI")  # type, stream, zero, size of the payload in bytes
 _U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_SEED = 64  # bytes
 
 
 class Type(enum.IntEnum):
@@ -28,6 +32,7 @@ class Type(enum.IntEnum):
     NOT_STARTED = 4
     EXIT = 5
     COUNTS = 6
+    READY = 7
     # host to guest: the program to run
     PROGRAM = 16
     FOLDER = 17
@@ -35,6 +40,12 @@ class Type(enum.IntEnum):
     VARIABLE = 19
     START = 20
     ELEVATE = 21
+    # before it
+    WAKE = 22
+    MAKE_FOLDER = 23
+    MAKE_FILE = 24
+    MAKE_LINK = 25
+    CONTENT = 26
     # both ways
     DATA = 32
     CLOSE = 33
@@ -71,6 +82,11 @@ def encode(type: Type, payload: bytes = b"", *, stream: int = 0) -> bytes:
 
 def encode_number(type: Type, number: int, *, stream: int = 0) -> bytes:
     return encode(type, _U32.pack(number), stream=stream)
+
+
+def wake() -> bytes:
+    """The time and random bytes, for a guest that has neither."""
+    return encode(Type.WAKE, _U64.pack(time.time_ns()) + os.urandom(_SEED))
 
 
 class Decoder:

@@ -62,16 +62,30 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """The guest's memory is a file, which has a name as long as `descriptor` is open.
+
+    `shared`: what the guest writes comes to lie there.  Else the machine starts with what does,
+    and waits for the rest of its state.
+    """
+
+    descriptor: int
+    shared: bool
+
+
+@dataclass(frozen=True)
 class Wires:
-    """QEMU's two chardevs: the rest of `-chardev KIND,id=...`."""
+    """QEMU's chardevs: the rest of `-chardev KIND,id=...`."""
 
     console: tuple[str, str]
     channel: tuple[str, str]
+    monitor: tuple[str, str] | None = None
 
     @classmethod
-    def descriptors(cls, console: int, channel: int) -> Wires:
+    def descriptors(cls, console: int, channel: int, monitor: int | None = None) -> Wires:
         """Sockets that QEMU inherits."""
-        return cls(("socket", f"fd={console}"), ("socket", f"fd={channel}"))
+        last = None if monitor is None else ("socket", f"fd={monitor}")
+        return cls(("socket", f"fd={console}"), ("socket", f"fd={channel}"), last)
 
     @classmethod
     def by_hand(cls) -> Wires:
@@ -173,15 +187,28 @@ def comma(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
-def command(machine: Machine, wires: Wires, *, kvm: bool) -> list[str]:
+def _memory(machine: Machine, memory: Memory | None) -> list[str]:
+    size = f"{machine.memory}M"
+    if memory is None:
+        return ["-M", "q35", "-m", size]
+    file = f"/proc/self/fd/{memory.descriptor}"
+    share = "on" if memory.shared else "off"
+    made = f"memory-backend-file,id=memory,size={size},mem-path={file},share={share}"
+    waiting = [] if memory.shared else ["-S", "-incoming", "defer"]
+    return ["-M", "q35,memory-backend=memory", "-m", size, "-object", made, *waiting]
+
+
+def command(
+    machine: Machine, wires: Wires, *, kvm: bool, memory: Memory | None = None
+) -> list[str]:
     """The whole command line."""
     cpu = "max" if kvm else _EMULATED_CPU
     # one host thread for all processors: with one each, QEMU 7.2 can run an int3 that the kernel
     # has already patched over (static keys), and the guest panics
     accelerator = "kvm" if kvm else "tcg,thread=single"
     argv: Sequence[str] = [
-        *(program(), "-M", "q35", "-accel", accelerator, "-cpu", cpu),
-        *("-smp", str(machine.cpus), "-m", f"{machine.memory}M"),
+        *(program(), "-accel", accelerator, "-cpu", cpu, "-smp", str(machine.cpus)),
+        *_memory(machine, memory),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-kernel", comma(machine.kernel), "-initrd", comma(machine.initramfs)),
         *("-append", kernel_command_line(machine)),
@@ -192,5 +219,7 @@ def command(machine: Machine, wires: Wires, *, kvm: bool) -> list[str]:
         *("-device", f"virtserialport,chardev=channel,name={PORT}"),
         *machine.options,
     ]
+    if wires.monitor:
+        argv = [*argv, *_chardev("monitor", wires.monitor), "-mon", "chardev=monitor,mode=control"]
     gdb = ["-gdb", f"tcp:127.0.0.1:{machine.gdb}"] if machine.gdb else []
     return [*argv, *gdb]

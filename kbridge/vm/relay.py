@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Moves bytes between this process's standard streams and the guest, until the program ends.
 
+The guest says that it has booted (HELLO); from then on its state could be saved, and a machine that
+goes on from there is at the same point.  It is woken, says that it is ready, gets the program with
+its files and runs it.
+
 One loop, no threads: the channel and the console are always read; a stream that cannot go on is
 held back by its window (protocol.py), so that no stream stands in the way of another.  Not for
 starting or ending the machine (machine.py).
@@ -14,7 +18,7 @@ import select
 import socket
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kbridge import log, progress
@@ -29,22 +33,27 @@ _TICK = 0.25  # seconds between looks at what no descriptor tells
 
 @dataclass(frozen=True)
 class Order:
-    """What the guest is to run: `path` there, argv, environment, working folder; in ring 0?"""
+    """What the guest is to run: `path` there, argv, environment, working folder; in ring 0?
+
+    `delivery`: frames that bring the files which it gets first.
+    """
 
     path: str
     argv: Sequence[str]
     environment: dict[str, str]
     folder: str
     elevation: Plan | None = None
+    delivery: Iterable[bytes] = ()
 
-    def frames(self) -> bytes:
+    def frames(self) -> Iterator[bytes]:
+        yield from self.delivery
         rows = [(Type.PROGRAM, self.path), (Type.FOLDER, self.folder)]
         rows += [(Type.ARGUMENT, word) for word in self.argv]
         rows += [(Type.VARIABLE, f"{name}={value}") for name, value in self.environment.items()]
         made = [protocol.encode(kind, os.fsencode(text)) for kind, text in rows]
         if self.elevation:
             made.append(protocol.encode(Type.ELEVATE, self.elevation.payload))
-        return b"".join([*made, protocol.encode(Type.START)])
+        yield b"".join([*made, protocol.encode(Type.START)])
 
 
 @dataclass
@@ -55,7 +64,8 @@ class Outcome:
     refused: int | None = None  # errno of execve
     failure: str | None = None  # the guest's own
     late: bool = False
-    hello: float | None = None  # seconds until the guest was ready
+    hello: float | None = None  # seconds until the guest had booted
+    ready: float | None = None  # seconds until it was awake
     warnings: list[str] = field(default_factory=list)
     counts: Counts | None = None  # of an elevated program
 
@@ -94,6 +104,7 @@ class _Output:
 class Relay:
     """`channel` and `console_wire`: this end of the machine's sockets.
 
+    `alive`: whether the machine still runs.  `deadline` (monotonic): when the time is up, if ever.
     `streams`: descriptors of standard input, output and error.
     """
 
@@ -103,14 +114,19 @@ class Relay:
         console_wire: socket.socket,
         console: Console,
         order: Order,
+        alive: Callable[[], bool] = lambda: True,
+        deadline: float | None = None,
         streams: tuple[int, int, int] = (0, 1, 2),
     ) -> None:
         self._channel = channel
         self._wire = console_wire
         self._console = console
         self._order = order
+        self._alive = alive
+        self._deadline = deadline
         self._decoder = protocol.Decoder()
         self._to_guest = bytearray()
+        self._to_make: Iterator[bytes] | None = None  # what comes behind it
         self._input = streams[0]
         self._outputs = {number: _Output(streams[number]) for number in (1, 2)}
         self._input_open = False
@@ -161,7 +177,6 @@ class Relay:
 
     def _obey(self, frame: protocol.Frame) -> None:
         outcome = self.outcome
-        progress.over()  # it has booted
         match frame.type:
             case Type.DATA if frame.stream in self._outputs:
                 if not self._outputs[frame.stream].closed:
@@ -182,18 +197,20 @@ class Relay:
                 outcome.warnings.append(frame.text)
                 log.warning(f"in the guest: {frame.text}")
             case Type.HELLO:
-                self._greet(frame.number)
+                self._check(frame.number)
+                outcome.hello = self._seconds()
+            case Type.READY:
+                self._check(frame.number)
+                outcome.ready = self._seconds()
             case _:
                 raise protocol.ProtocolError(f"an unexpected {frame.type.name}")
 
-    def _greet(self, version: int) -> None:
+    def _check(self, version: int) -> None:
         if version != protocol.VERSION:
             raise protocol.ProtocolError(f"version {version}, not {protocol.VERSION}")
-        self.outcome.hello = time.monotonic() - self._start
-        log.detail(f"guest ready after {self.outcome.hello:.1f} s")
-        self._to_guest += self._order.frames()
-        self._input_open = True
-        self._credit = protocol.WINDOW
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
 
     def _receive(self) -> None:
         data = _received(self._channel)
@@ -205,6 +222,16 @@ class Relay:
         for frame in self._decoder.feed(data):
             self._obey(frame)
 
+    def _make_more(self) -> None:
+        while self._to_make and len(self._to_guest) < _CHUNK:
+            made = next(self._to_make, None)
+            if made is None:
+                self._to_make = None
+                self._input_open = True
+                self._credit = protocol.WINDOW
+            else:
+                self._to_guest += made
+
     def _send(self) -> None:
         try:
             done = self._channel.send(memoryview(self._to_guest)[:_CHUNK])
@@ -214,6 +241,7 @@ class Relay:
             self._machine_here = False
             return
         del self._to_guest[:done]
+        self._make_more()
 
     def _hear(self) -> None:
         data = _received(self._wire)
@@ -266,26 +294,46 @@ class Relay:
             return False
         return self.outcome.ended or not self._machine_here
 
-    def run(
-        self, alive: Callable[[], bool], deadline: float | None, boot_seconds: float
-    ) -> Outcome:
-        """Relay until the program has ended, the machine is gone, or `deadline` (monotonic).
-
-        `alive`: whether QEMU still runs.  The guest must be ready within `boot_seconds`.
-        """
-        boot_deadline = self._start + boot_seconds
-        while not self._done():
+    def _until(self, done: Callable[[], bool], deadline: float | None) -> bool:
+        """Whether it came to that before `deadline` (monotonic)."""
+        while not done():
             now = time.monotonic()
             if deadline is not None and now >= deadline:
-                self.outcome.late = True
-                break
-            if self.outcome.hello is None and now >= boot_deadline:
-                self.outcome.failure = f"not ready after {boot_seconds:.0f} s"
-                break
+                return False
             self._turn(min(_TICK, (deadline or now + 1) - now))
-            if not alive():
+            if not self._alive():
                 self._take_rest()
                 self._machine_here = False
+        return True
+
+    def _reached(self, there: Callable[[], bool], seconds: float) -> bool:
+        def settled() -> bool:
+            return there() or self.outcome.ended or not self._machine_here
+
+        limit = time.monotonic() + seconds
+        if self._deadline is not None and self._deadline <= limit:
+            self.outcome.late = not self._until(settled, self._deadline)
+        elif not self._until(settled, limit):
+            self.outcome.failure = f"not ready after {seconds:.0f} s"
+        return there()
+
+    def booted(self, seconds: float) -> bool:
+        """Wait until the guest has booted; where it does not, `outcome` says why."""
+        return self._reached(lambda: self.outcome.hello is not None, seconds)
+
+    def woken(self, seconds: float) -> bool:
+        """Give the guest the time and random numbers, and wait until it is ready."""
+        self._to_guest += protocol.wake()
+        return self._reached(lambda: self.outcome.ready is not None, seconds)
+
+    def run(self) -> Outcome:
+        """Have the program run, and relay until it has ended, the machine is gone, or the time is
+        up.
+        """
+        progress.over()
+        self._to_make = self._order.frames()
+        self._make_more()
+        self.outcome.late = not self._until(self._done, self._deadline)
         return self.outcome
 
     def _take_rest(self) -> None:

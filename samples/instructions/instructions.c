@@ -72,7 +72,7 @@ int main(void)
 		{ "invlpg", invlpg, kernel_invlpg },
 	};
 	struct sigaction action = { .sa_handler = on_fault };
-	int cpu = sched_getcpu(), faults = 0;
+	int cpu = sched_getcpu(), faults = 0, tries = 10, ticks = 0;
 	cpu_set_t one;
 
 	CPU_ZERO(&one);
@@ -86,5 +86,9 @@ int main(void)
 		faults += !works(table[k].user);
 		printf("%#lx\n", table[k].kernel());
 	}
-	return measure(cpu, 1) && measure(cpu, 0) && faults == 5 ? 0 : 1;
+	if (!measure(cpu, 1))
+		return 1;
+	while (!ticks && tries--) /* a virtual CPU may stand still for longer than that */
+		ticks = measure(cpu, 0);
+	return ticks && faults == 5 ? 0 : 1;
 }

@@ -157,6 +157,8 @@ class Guest(threading.Thread):
             self.most = max(self.most, len(self.queue))
         elif frame.type is Type.CREDIT and frame.stream == 1:
             self.credit += frame.number
+        elif frame.type is Type.WAKE:
+            self.channel.sendall(protocol.encode_number(Type.READY, protocol.VERSION))
         return frame.type is Type.CLOSE and frame.stream == 0
 
     def _echo(self) -> None:
@@ -203,8 +205,11 @@ def relayed(data: bytes, reader_delay: float = 0.0) -> tuple[Outcome, bytes, byt
     for thread in (guest, *threads):
         thread.start()
     streams = (pipes[0][0], pipes[1][1], pipes[2][1])
-    relay = Relay(ours, wire, Console(), ORDER, streams)
-    outcome = relay.run(lambda: True, time.monotonic() + 60, 60)
+    deadline = time.monotonic() + 60
+    relay = Relay(ours, wire, Console(), ORDER, deadline=deadline, streams=streams)
+    assert relay.booted(60)
+    assert relay.woken(60)
+    outcome = relay.run()
     for fd in streams:
         os.close(fd)
     for thread in (guest, *threads):
@@ -221,7 +226,8 @@ def test_the_relay_passes_everything(size: int, delay: float) -> None:
     outcome, out, err, guest = relayed(data, delay)
     assert (outcome.wait_status, out, err) == (0, data, b"error\n")
     assert guest.most <= protocol.WINDOW
-    order = [(frame.type, frame.payload) for frame in guest.frames][:6]
+    assert guest.frames[0].type is Type.WAKE
+    order = [(frame.type, frame.payload) for frame in guest.frames][1:7]
     assert order == [
         (Type.PROGRAM, b"/bin/prog"),
         (Type.FOLDER, b"/here"),
@@ -238,8 +244,11 @@ def test_the_relay_ends_without_the_machine() -> None:
         wire, their_wire = socket.socketpair()
         if not late:
             theirs.close()
-        relay = Relay(ours, wire, Console(), ORDER)
-        outcome = relay.run(lambda: True, time.monotonic() + 0.2, 60)
+        deadline = time.monotonic() + 0.2
+        relay = Relay(ours, wire, Console(), ORDER, deadline=deadline)
+        assert not relay.booted(60)
+        assert (relay.outcome.ended, relay.outcome.late) == (False, late)
+        outcome = relay.run()
         assert (outcome.ended, outcome.late) == (False, late)
         for one in (ours, theirs, wire, their_wire):
             one.close()

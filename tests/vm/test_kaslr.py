@@ -41,7 +41,8 @@ class Boots:
         log = self.folder / f"console.{number}"
         share = [word for file in (*LIBRARIES, *files) for word in ("--file", f"{file}:{file}")]
         # the number of CPUs moves per-CPU areas, which the kernel's own slide does not
-        how = ["--kernel", self.release, "--timeout", "120", "--cpus", str(1 + number % 2), *share]
+        how = ["--fresh", "--kernel", self.release, "--timeout", "120"]
+        how += ["--cpus", str(1 + number % 2), *share]
         script = "\n".join(["cat /proc/cmdline", f"cd {self.folder}", *lines])
         shell = ["/bin/busybox", "sh", "-c", script]
         done = self.kbridge("run", *how, *shell, env=console_log_environment(log))

@@ -150,7 +150,7 @@ def test_the_sample_by_make(kbridge: Kbridge, tmp_path: Path) -> None:
 def runs_right(kbridge: Kbridge, program: Path, times: int) -> None:
     seen = set()
     for _ in range(times):
-        done = kbridge("run", "--timeout", "120", program)
+        done = kbridge("run", "--fresh", "--timeout", "120", program)
         assert done.returncode == 0, done.stderr
         assert "ok   kb_symbol" in done.stdout
         seen.add(next(line for line in done.stdout.splitlines() if line.startswith("_text")))
