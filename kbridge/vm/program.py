@@ -139,45 +139,52 @@ def segments(elf: Any, kind: str) -> Iterator[Any]:
     return (segment for segment in elf.iter_segments() if segment["p_type"] == kind)
 
 
-def _contents(elf: Any, path: Path, kind: int) -> list[bytes]:
-    """Every note of ours of that kind."""
-    try:
-        notes = list(reader.own_notes(segments(elf, "PT_NOTE")))
-    except Exception as problem:  # as in _elf
-        raise _unusable(f"{path}: damaged ELF notes ({problem})", "build it again") from problem
-    return [content for number, content in notes if number == kind]
+@dataclass(frozen=True)
+class _Notes:
+    """Our notes in `file`: their numbers and bytes."""
 
+    file: Path
+    found: tuple[tuple[int, bytes], ...]
 
-def _notes(elf: Any, path: Path, kind: int) -> list[list[str]]:
-    """The strings of every note of ours of that kind."""
-    return [
-        [word.decode("ascii", "replace") for word in content.split(b"\0")[:-1]]
-        for content in _contents(elf, path, kind)
-    ]
+    @classmethod
+    def of(cls, elf: Any, path: Path) -> _Notes:
+        try:
+            return cls(path, tuple(reader.own_notes(segments(elf, "PT_NOTE"))))
+        except Exception as problem:  # as in _elf
+            raise _unusable(f"{path}: damaged ELF notes ({problem})", "build it again") from problem
 
+    @classmethod
+    def read(cls, path: Path) -> _Notes:
+        """None of a file that is no ELF file for this kind of machine."""
+        try:
+            return cls.of(parsed(path), path)
+        except (OSError, KbridgeError):
+            return cls(path, ())
 
-def _note(elf: Any, path: Path) -> KernelNote | None:
-    for words in _notes(elf, path, reader.NOTE_KERNEL):
-        if len(words) == 2:
-            recorded = _contents(elf, path, reader.NOTE_INTERFACE)
-            return KernelNote(words[0], words[1], path, recorded[0] if recorded else b"")
-    return None
+    def _contents(self, kind: int) -> list[bytes]:
+        return [content for number, content in self.found if number == kind]
 
+    def _strings(self, kind: int) -> list[list[str]]:
+        return [
+            [word.decode("ascii", "replace") for word in content.split(b"\0")[:-1]]
+            for content in self._contents(kind)
+        ]
 
-def _modules(path: Path) -> list[str]:
-    """The kernel modules whose symbols a program or library uses."""
-    try:
-        return [name for words in _notes(parsed(path), path, reader.NOTE_MODULES) for name in words]
-    except (OSError, KbridgeError):
-        return []
+    def kernel(self) -> KernelNote | None:
+        for words in self._strings(reader.NOTE_KERNEL):
+            if len(words) == 2:
+                recorded = self._contents(reader.NOTE_INTERFACE)
+                return KernelNote(words[0], words[1], self.file, recorded[0] if recorded else b"")
+        return None
+
+    def modules(self) -> list[str]:
+        """The kernel modules whose symbols the file uses."""
+        return [name for words in self._strings(reader.NOTE_MODULES) for name in words]
 
 
 def note_of(path: Path) -> KernelNote | None:
     """The kernel note of a program or library that was built with a kmod."""
-    try:
-        return _note(parsed(path), path)
-    except (OSError, KbridgeError):
-        return None
+    return _Notes.read(path).kernel()
 
 
 def listed(output: str) -> list[Path]:
@@ -246,15 +253,16 @@ def checked(path: Path, *, scripts: bool = False) -> Any:
         return None
     _check_elf(path, content)
     elf = _elf(content, path)
-    _note(elf, path)  # where it is damaged
+    _Notes.of(elf, path)  # where it is damaged
     return elf
 
 
 def of_files(path: Path, files: Sequence[Path]) -> Program:
     """The program `path`; `files`: what its loader maps, itself first."""
     files = list(dict.fromkeys(files))
-    notes = tuple(note for note in map(note_of, files) if note)
-    modules = dict.fromkeys(name for file in files for name in _modules(file))
+    read = [_Notes.read(file) for file in files]
+    notes = tuple(note for one in read if (note := one.kernel()))
+    modules = dict.fromkeys(name for one in read for name in one.modules())
     return Program(path, tuple(files), notes[0] if notes else None, tuple(modules), notes)
 
 
