@@ -269,12 +269,11 @@ def _headers(source: Path, depfile: Path, kernel: Sequence[Path]) -> Any:
 
     The lines alone have to do where nothing was compiled yet: by them a CacheDir is searched.
     """
-
-    start = source.absolute()
+    start = os.path.abspath(source)  # without "..", as SCons has it
 
     def scan(node: Any, env: Any, path: Any = ()) -> list[Any]:
         found = list(CScanner(node, env, path))
-        if node.abspath != str(start):
+        if node.abspath != start:
             return found
         try:
             words = depfile.read_text().replace("\\\n", " ").split(":", 1)[1]

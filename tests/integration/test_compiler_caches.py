@@ -138,7 +138,7 @@ def test_a_launcher_that_is_not_there(
     monkeypatch.setenv("CC", "sccache gcc")
     done = kbridge("build", *SOURCES, "-o", tmp_path / "fd_info")
     assert done.returncode != 0
-    assert done.stderr.startswith("kbridge: error: sccache: not found\n"), done.stderr
+    assert "kbridge: error: sccache: not found\n" in done.stderr
     assert not (tmp_path / "fd_info").exists()
 
 

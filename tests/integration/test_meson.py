@@ -24,7 +24,7 @@ PROGRAMS = ("load", "libload.so")
 
 @pytest.fixture(scope="module")
 def pkg_config_path(kbridge: Kbridge) -> str:
-    done = kbridge("pkg-config-path", "--libkernel")
+    done = kbridge("pkg-config-path", "-q", "--libkernel")
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.rstrip("\n")
 
@@ -121,7 +121,7 @@ def test_pkg_config_path_of_no_such_kernel(kbridge: Kbridge) -> None:
 def test_libs_into_a_file(kbridge: Kbridge, tmp_path: Path) -> None:
     """Compilers take it as @FILE; it is written again, and what is not ours is not replaced."""
     for _ in range(2):
-        done = kbridge("libs", "-o", tmp_path / "new/words")
+        done = kbridge("libs", "-q", "-o", tmp_path / "new/words")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "new/words").read_text() == kbridge("libs").stdout
     (tmp_path / "mine.c").write_text("int main(void);\n")
