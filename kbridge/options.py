@@ -138,6 +138,13 @@ VERBS = (
             ),
         ),
         (_APP,),
+        more=(
+            "App sources see user headers and libc, kmod sources kernel headers and all symbols of "
+            "the kernel. Each external function of the kmod gets a gate: the app calls it as any "
+            "other function. What is written is read back and compared before it takes its place.",
+            "The kernel is that of --kernel or --kdir, else the running one if its headers are "
+            "installed, else the newest whose headers are.",
+        ),
     ),
     Verb(
         "pic",
@@ -277,6 +284,12 @@ VERBS = (
         ),
         _PROGRAM,
         runs=True,
+        more=(
+            "On a machine whose running kernel is the program's and has kelevate loaded, the "
+            "program runs there. Else a virtual machine boots that kernel, with a root of its "
+            "own: the program, its libraries and what --file names. Its arguments, standard "
+            "streams, working folder, environment and exit status are the program's.",
+        ),
     ),
     Verb(
         "elevate",
