@@ -108,8 +108,8 @@ def test_headers_are_dependencies(project: Project, kernels: list[KernelTarget])
     header = (target.kdir / "include/generated/autoconf.h").resolve()
     for changed, made in ((str(header), 2), ("tasks_kmod.h", 1)):
         said = project.make("-n", "-W", changed, f"KDIR={target.kdir}")
-        assert said.count("kbridge pic ") == made, said
-        assert said.count("kbridge pack ") == 1
+        assert said.count("  KBPIC ") == made, said
+        assert said.count("  KBPACK ") == 1
 
 
 def test_kernels(project: Project, kernels: list[KernelTarget]) -> None:
@@ -123,7 +123,7 @@ def test_kernels(project: Project, kernels: list[KernelTarget]) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("LLVM=-16"),
+        ("LLVM=-16",),
         ("ARCH=x86_64", f"CROSS_COMPILE={GCC}"),
         ("KB_CODE=kernel", "KB_LINK=script"),
         ("KB_MITIGATIONS=drop", "KB_DEBUG=1"),
@@ -211,7 +211,7 @@ def test_the_path_is_for_include(tmp_path: Path) -> None:
     env = {**os.environ, "KBRIDGE_CACHE": str(tmp_path / "a cache")}
     command = shlex.join([sys.executable, "-m", "kbridge", "--makefile"])
     (tmp_path / "Makefile").write_text(
-        f"include $(shell {command})\nall: ; @echo $(KBRIDGE) --version | sh\n"
+        f"include $(shell {command})\nall: ; @$(KBRIDGE) --version\n"
     )
     done = subprocess.run(["make", "-s"], cwd=tmp_path, env=env, capture_output=True, text=True,
                           check=True)  # fmt: skip
