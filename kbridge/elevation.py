@@ -164,17 +164,22 @@ def plan(inherit: bool, without: Iterable[str]) -> Plan:
     return Plan(_PROGRAM | (_INHERIT if inherit else 0), bits)
 
 
+def may_not(hint: str) -> KbridgeError:
+    """The kernel refused."""
+    return KbridgeError(
+        "may not elevate: it takes CAP_SYS_MODULE, no lockdown, kernel.modules_disabled=0",
+        hint=hint,
+        status=OWN_FAILURE,
+    )
+
+
 def _failure(problem: OSError) -> KbridgeError:
     """Why /dev/kelevate did not do it."""
     if problem.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         hint = f'load kelevate: insmod "$(kbridge kelevate --kernel {platform.release()})"'
         return KbridgeError(f"{DEVICE} is not there", hint=hint, status=OWN_FAILURE)
     if problem.errno in (errno.EPERM, errno.EACCES):
-        return KbridgeError(
-            "may not elevate: it takes CAP_SYS_MODULE, no lockdown, kernel.modules_disabled=0",
-            hint="run it as root, or in a virtual machine: kbridge run --elevate PROG",
-            status=OWN_FAILURE,
-        )
+        return may_not("run it as root, or in a virtual machine: kbridge run --elevate PROG")
     return KbridgeError(
         f"cannot elevate: {problem.strerror}",
         hint="the kernel log says why: dmesg | grep kelevate",

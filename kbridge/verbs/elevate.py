@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from kbridge import elevation, proc
-from kbridge.errors import KbridgeError
+from kbridge import elevation
+from kbridge.verbs import exits
 from kbridge.vm import native, program
 
 
@@ -29,11 +30,7 @@ class ElevateRequest:
 def _run_and_count(path: Path, argv: Sequence[str], plan: elevation.Plan) -> int:
     status = native.run(path, argv, os.environ, None, plan, count=True)
     if status is not None and status < 0:
-        raise KbridgeError(
-            f"{path} was {proc.describe_exit(status)}",
-            hint="dmesg shows what the kernel says",
-            status=128 - status,
-        )
+        return exits.ended_by(path, -status, "", "dmesg shows what the kernel says")
     return status or 0
 
 
@@ -53,11 +50,7 @@ def elevate(request: ElevateRequest) -> int:
             return _run_and_count(path, argv, plan)
         os.execv(path, argv)
     except OSError as problem:
-        raise KbridgeError(
-            f"{path}: {problem.strerror}",
-            hint="PROG is a program of this machine",
-            status=program.NOT_EXECUTABLE,
-        ) from problem
+        raise exits.not_started(path, problem.errno or errno.ENOEXEC) from problem
 
 
 def adaptors(as_json: bool) -> str:

@@ -38,6 +38,7 @@ from kbridge.kernels import image as images
 from kbridge.kernels import target as targets
 from kbridge.symbols import image as symbols
 from kbridge.symbols import kallsyms
+from kbridge.verbs import exits
 from kbridge.vm import (
     contents,
     delivery,
@@ -54,7 +55,7 @@ from kbridge.vm import (
 )
 from kbridge.vm.console import Console
 from kbridge.vm.fault import Fault
-from kbridge.vm.program import NOT_EXECUTABLE, NOT_FOUND, Program, examine
+from kbridge.vm.program import Program, examine
 from kbridge.vm.relay import Order, Outcome
 
 GUEST_PANIC = 123
@@ -240,28 +241,6 @@ def _order(request: RunRequest, program: Program, more: Mapping[str, str]) -> Or
 # How it ended
 
 
-def _not_started(program: Program, number: int) -> KbridgeError:
-    reason = os.strerror(number)
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        return KbridgeError(
-            f"{program.path}: {reason}",
-            hint="is its interpreter there? readelf -l PROG names it",
-            status=NOT_FOUND,
-        )
-    return KbridgeError(
-        f"{program.path}: {reason}", hint="PROG is a program for x86-64", status=NOT_EXECUTABLE
-    )
-
-
-def _signal_status(program: Program, number: int, cause: str, hint: str) -> int:
-    """128 + number.  Raises KbridgeError that says why, except where nobody read the output."""
-    if number == signal.SIGPIPE:
-        return 128 + number
-    raise KbridgeError(
-        f"{program.path} was {proc.describe_exit(-number)}{cause}", hint=hint, status=128 + number
-    )
-
-
 def _too_late(seconds: float | None) -> KbridgeError:
     return KbridgeError(
         f"not at its end after {seconds:g} s" if seconds else "timed out",
@@ -299,7 +278,7 @@ def _status(request: RunRequest, program: Program, outcome: Outcome, console: Co
             f"the guest cannot run PROG: {outcome.failure}", hint="--verbose shows its messages"
         )
     if outcome.refused is not None:
-        raise _not_started(program, outcome.refused)
+        raise exits.not_started(program.path, outcome.refused)
     if outcome.wait_status is not None:
         if os.WIFSIGNALED(outcome.wait_status):
             said, more = _blame(program, console.fault())
@@ -307,7 +286,7 @@ def _status(request: RunRequest, program: Program, outcome: Outcome, console: Co
                 console.print_fault()
             cause = f"; the guest's kernel says: {said}" if said else ""
             hint = f"--verbose shows what the guest's kernel says{more}"
-            return _signal_status(program, os.WTERMSIG(outcome.wait_status), cause, hint)
+            return exits.ended_by(program.path, os.WTERMSIG(outcome.wait_status), cause, hint)
         return os.WEXITSTATUS(outcome.wait_status)
     if outcome.late:
         if console.panic():
@@ -351,7 +330,7 @@ def _run_here(request: RunRequest, program: Program, release: str) -> int:
                 request.count,
             )
         except OSError as problem:
-            raise _not_started(program, problem.errno or errno.ENOEXEC) from problem
+            raise exits.not_started(program.path, problem.errno or errno.ENOEXEC) from problem
         said = kernel_log.lines()
     if status is None:
         raise _too_late(request.timeout)
@@ -361,7 +340,7 @@ def _run_here(request: RunRequest, program: Program, release: str) -> int:
         blamed, more = _blame(program, found if found and "[kb:" in found.function else None)
         cause = f"; the kernel says: {blamed}" if blamed else ""
         hint = f"dmesg shows what the kernel says{more}"
-        return _signal_status(program, -status, cause, hint)
+        return exits.ended_by(program.path, -status, cause, hint)
     return status
 
 

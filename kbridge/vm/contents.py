@@ -57,11 +57,9 @@ def init_program() -> Path:
     """The guest's first process, compiled once for its sources."""
     shared = paths.source("runtime")
     sources = sorted([*paths.source("guest").glob("*.[ch]"), shared / "notes.c"])
-    includes = [f"-I{folder}" for folder in runtime.include_folders()]
-    used = [
-        *sources,
-        *(file for folder in runtime.include_folders() for file in folder.glob("*.h")),
-    ]
+    folders = runtime.include_folders()
+    includes = [f"-I{folder}" for folder in folders]
+    used = [*sources, *(file for folder in folders for file in folder.glob("*.h"))]
     output = paths.cache("guest") / f"init-{paths.fingerprint(used, *_INIT_FLAGS)}"
     if not output.is_file():
         with paths.scratch() as folder:

@@ -132,10 +132,6 @@ def run(
             log.info(str(elevation.counts(device)))
         return status
     except subprocess.SubprocessError as problem:  # preexec_fn failed: Python says no more of it
-        raise KbridgeError(
-            "may not elevate: it takes CAP_SYS_MODULE, no lockdown, kernel.modules_disabled=0",
-            hint="the kernel log says more: dmesg | grep kelevate",
-            status=elevation.OWN_FAILURE,
-        ) from problem
+        raise elevation.may_not("the kernel log says more: dmesg | grep kelevate") from problem
     finally:
         os.close(device)
