@@ -11,12 +11,31 @@ such folder.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 _LINK = Path(__file__).resolve().parent / "data" / "bundled"
 
+
+class _Finder:
+    """Looks in that folder.  Not by sys.path: SCons puts that back when it has read a SConstruct,
+    and what the stages import they import later.
+    """
+
+    folder = str(_LINK.resolve())
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        found = PathFinder.find_spec(name, [cls.folder], target) if path is None else None
+        return found if found and found.loader else None  # any folder is a namespace without one
+
+
 if _LINK.is_dir():
-    sys.path.insert(0, str(_LINK.resolve()))
+    sys.meta_path.insert(0, _Finder)
 
 
 def program(name: str) -> Path | None:
