@@ -19,8 +19,8 @@ from kbridge.kernels import packages
 
 SUITE = "bookworm"
 _PACKAGES = (
-    "binutils", "cpio", "dkms", "gcc", "kmod", "libbpf1", "libc6-dev", "linux-headers-cloud-amd64",
-    "make", "man-db", "pkgconf", "python3", "qemu-system-x86", "scons",
+    "binutils", "cmake", "cpio", "dkms", "gcc", "kmod", "libbpf1", "libc6-dev",
+    "linux-headers-cloud-amd64", "make", "man-db", "pkgconf", "python3", "qemu-system-x86", "scons",
 )  # fmt: skip
 # The image where a package would have it.  dkms calls depmod, whose files are then there already.
 _IMAGE = """

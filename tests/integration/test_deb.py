@@ -15,13 +15,13 @@ import installed
 import pytest
 from installed import SITE, Installed
 
-from kbridge import __version__
+from kbridge import __version__, options
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "samples/fd_info"
 OWN = Path("usr/lib/kbridge")
 # the first upload to Debian would close its "intent to package"
-ALLOWED = {"initial-upload-closes-no-bugs", "no-manual-page"}
+ALLOWED = {"initial-upload-closes-no-bugs"}
 PC = Path("usr/lib") / installed.multiarch() / "pkgconfig/libkbridge.pc"
 
 
@@ -133,6 +133,17 @@ def test_pkg_config_finds_the_rules_for_makefiles(packaged: Path, tmp_path: Path
     file = f"{packaged}{rules}".replace(" ", "\\ ")
     (tmp_path / "Makefile").write_text(f"include {file}\nall: ; @echo '$(KBRIDGE) $(KB_OBJS)'\n")
     assert installed.run("make", "-s", cwd=tmp_path) == "kbridge kmods.kb.o\n"
+
+
+def test_every_verb_has_its_man_page(packaged: Path) -> None:
+    pages = {f"kbridge-{verb.name}.1.gz" for verb in options.VERBS} | {"kbridge.1.gz"}
+    assert {path.name for path in (packaged / "usr/share/man/man1").iterdir()} == pages
+
+
+def test_cmake_finds_its_file(packaged: Path) -> None:
+    (folder,) = (packaged / "usr/share/cmake").iterdir()
+    expected = {path.name for path in (ROOT / "templates/cmake").iterdir()}
+    assert {path.name for path in folder.iterdir()} == expected
 
 
 def test_dkms_gets_the_modules_sources(packaged: Path) -> None:

@@ -8,6 +8,7 @@ than those that the packages depend on or recommend.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from debian_root import Root
 
 from kbridge import __version__
 
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 # what apt, dpkg, ldconfig and logs keep for themselves
 OF_THE_SYSTEM = re.compile(
     r"var/log/.*|var/lib/apt/.*|var/cache/(apt|debconf|ldconfig|man)/.*|var/lib/dpkg/(status|"
@@ -30,18 +32,37 @@ release=$(ls /lib/modules)
 kbridge --version
 kbridge kernels | grep "^$release .*newest"
 cd /srv
-kbridge new hello
+kbridge new --build scons hello
 cd hello
 scons -Q
 kbridge run --timeout 300 build/hello
+cp -r /srv/samples/cmake .
+cmake -S cmake -B built
+cmake --build built
+test -x built/uptime
+cp -r /srv/samples/makefile .
+sed -i 's/(shell .*/(shell pkg-config --variable=makefile libkbridge)/' makefile/Makefile
+make -C makefile
+test -x makefile/snapshot
 kbridge gen-libkernel -o libkernel.so
 readelf --dyn-syms --wide libkernel.so | grep -c ' ksys_write@LINUX_KERNEL'
 echo 'int main(void) { return kb_is_elevated(); }' > bracket.c
 cc -include kbridge.h bracket.c $(pkg-config --cflags --libs libkbridge) -o bracket
 ./bracket
+man --where kbridge-build
+bash -c "$COMPLETE"
 python3 -c 'import kbridge; print(kbridge.__file__)'
 cd /
-rm -r /srv/hello
+rm -r /srv/hello /srv/samples
+"""
+# as bash does when somebody presses the tabulator
+COMPLETE = """
+. /usr/share/bash-completion/completions/kbridge
+complete -p kbridge
+COMP_LINE='kbridge gen-l' COMP_POINT=13 COMP_TYPE=9 COMP_WORDBREAKS=' ' COMP_CWORD=1
+COMP_WORDS=(kbridge gen-l)
+_python_argcomplete kbridge gen-l kbridge
+echo "${COMPREPLY[@]}"
 """
 MODULE = """
 release=$(ls /lib/modules)
@@ -78,9 +99,15 @@ def test_install_use_purge(root: Root, packages: list[Path]) -> None:
     shutil.rmtree(folder)
 
     release = next((root.folder / "lib/modules").iterdir()).name
-    said = root(USE).splitlines()
+    shutil.copytree(SAMPLES, root.folder / "srv/samples")
+    said = root(f"export COMPLETE={shlex.quote(COMPLETE)}\n{USE}").splitlines()
     assert said[0] == f"kbridge {__version__}"
-    assert said[-2:] == ["1", "/usr/lib/python3/dist-packages/kbridge/__init__.py"], said
+    assert said[-4:] == [
+        "/usr/share/man/man1/kbridge-build.1.gz",
+        "complete -o nospace -o default -o bashdefault -F _python_argcomplete kbridge",
+        "gen-libkernel ",
+        "/usr/lib/python3/dist-packages/kbridge/__init__.py",
+    ], said
     said = root(MODULE).splitlines()
     assert said[0] == f"kelevate/{__version__}, {release}, x86_64: installed"
     assert said[1].startswith(f"{release} ")
