@@ -6,6 +6,7 @@ They are unpacked, not installed; test_deb_installed.py does that.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -158,3 +159,25 @@ def test_bad_words_are_refused() -> None:
         command = [sys.executable, ROOT / "scripts/deb", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (2, "usage: scripts/deb FOLDER\n")
+
+
+def test_a_folder_that_cannot_be_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, ROOT / "scripts/deb", tmp_path / "file"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"kbridge: error: cannot write {tmp_path}/file/")
+    assert f"{tmp_path}/file is no folder" in done.stderr
+
+
+def test_without_a_network(tmp_path: Path) -> None:
+    """What was fetched is taken; else the error says what to do, and nothing is left."""
+    script = (sys.executable, ROOT / "scripts/wheelhouse")
+    nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    assert Path(installed.run(*script, env=os.environ | nowhere).strip()).is_dir()
+    env = os.environ | nowhere | {"KBRIDGE_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "kbridge: error: fetching Python packages failed" in done.stderr
+    assert done.stderr.endswith("kbridge: hint: check the network, then repeat\n")
+    assert not list((tmp_path / "cache/wheels").iterdir())
