@@ -59,7 +59,9 @@ def _read(elf: Any, path: Path) -> Object:
     if reader.section(elf, _IMAGE):
         return Object(path, Kind.PACKED)
     table = reader.section(elf, ".symtab")
-    for symbol in table.iter_symbols() if table else ():
+    for index, symbol in enumerate(table.iter_symbols() if table else ()):
+        if index and symbol["st_info"]["bind"] != "STB_LOCAL":
+            break  # local ones come first, and objects of C++ have very many others
         if symbol["st_shndx"] == "SHN_ABS" and symbol.name.startswith(_MARK):
             return Object(path, Kind.KMOD, symbol.name.removeprefix(_MARK))
     return Object(path, Kind.APP)

@@ -541,7 +541,8 @@ OPTIONS = (
     ),
     Option(
         "debug",
-        "also write OUTPUT.kmod.debug: symbols and source lines of the kmod, for gdb",
+        "also write OUTPUT.kmod.debug: symbols and source lines of the kmod, for gdb (cflags, pic: "
+        "with what that needs)",
         (*_PACKING, "cflags", "pic"),
         ("-g", "--debug"),
         "debug",
