@@ -7,6 +7,7 @@ import argparse
 import itertools
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,12 @@ from kbridge.errors import UsageError
 
 class Parser(argparse.ArgumentParser):
     """Raises UsageError instead of ending the program."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Raises OSError, which argparse's own keeps to itself."""
+        file = file or sys.stdout
+        file.write(self.format_help())
+        file.flush()
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("PROG, ARGS", "PROG")  # argparse takes ARGS for required
@@ -39,6 +46,12 @@ def _file(text: str) -> Path:
     return Path(text)
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name; the folder here is .")
+    return Path(text)
+
+
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
@@ -52,7 +65,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "flag": {"action": "store_true"},
     "int": {"type": _at_least_1},
     "path": {"type": _file},
-    "folder": {"type": Path},
+    "folder": {"type": _folder},
     "words": {"type": _words, "default": ()},
     "list": {"action": "append", "default": ()},
     "paths": {"action": "append", "type": Path, "default": ()},
@@ -155,33 +168,50 @@ def verb_in(argv: Sequence[str]) -> str:
     return next((word for word in argv if not word.startswith("-")), options.TOP)
 
 
+_BEHIND = "what is for a verb stands behind it: kbridge VERB"
+
+
+def _flags_of(verb: str) -> list[str]:
+    return [flag for option in options.of_verb(verb) for flag in option.flags]
+
+
+def _unknown_verb(word: str, argv: Sequence[str]) -> UsageError:
+    verbs = [verb.name for verb in options.VERBS]
+    near = options.nearest(word, [*verbs, "--help", "--version"])
+    hint = f"did you mean {near}?" if near else "kbridge --help lists them"
+    early = argv[0].split("=")[0]
+    if early not in _flags_of(options.TOP) and any(early in _flags_of(verb) for verb in verbs):
+        hint = f"{_BEHIND} {argv[0]} ..."
+    return UsageError(f"{word!r}: no such verb", hint=hint)
+
+
+def _bad_choice(problem: UsageError, of: str, word: str) -> UsageError:
+    arguments = itertools.chain(*(verb.arguments for verb in options.VERBS))
+    choices = [one.choices for one in options.OPTIONS if "/".join(one.flags) == of]
+    choices += [one.choices for one in arguments if one.metavar == of]
+    near = options.nearest(word, itertools.chain(*choices))
+    if near:
+        problem.hint = f"did you mean {near}?"
+    return problem
+
+
 def _nearer(problem: UsageError, argv: Sequence[str]) -> UsageError:
-    """Name the option or verb that a mistyped one is near to."""
-    verb = verb_in(argv)
-    known = [flag for option in options.of_verb(verb) for flag in option.flags]
-    if not known:
-        known = [flag for option in options.of_verb(options.TOP) for flag in option.flags]
-        known += [verb.name for verb in options.VERBS]
-    known.append("--help")
-    choice = re.match(r"argument (\S+): invalid choice: '(.*?)' \(", problem.message)
-    if choice and choice[1] != "VERB":
-        choices = [one.choices for one in options.OPTIONS if "/".join(one.flags) == choice[1]]
-        choices += [
-            one.choices
-            for one in itertools.chain(*(verb.arguments for verb in options.VERBS))
-            if one.metavar == choice[1]
-        ]
-        near = options.nearest(choice[2], itertools.chain(*choices))
-        if near:
-            problem.hint = f"did you mean {near}?"
-    if not problem.message.startswith(("unrecognized arguments", "argument VERB")):
+    """Name the option, verb or choice that a mistyped one is near to."""
+    choice = re.match(r"argument (\S+): invalid choice: '(.*?)' \(", problem.message, re.DOTALL)
+    if choice and choice[1] == "VERB":
+        return _unknown_verb(choice[2], argv)
+    if choice:
+        return _bad_choice(problem, choice[1], choice[2])
+    if not problem.message.startswith("unrecognized arguments"):
         return problem
-    for word in argv:
+    known = [*_flags_of(verb_in(argv)), "--help"]
+    for word in problem.message.split()[2:]:
         bare = word.split("=")[0]
-        if bare in problem.message and bare not in known:
-            near = options.nearest(bare, known)
-            if near:
-                problem.hint = f"did you mean {near}?"
+        near = options.nearest(bare, known)
+        if bare in known:
+            problem.hint = f"{_BEHIND} {word} ..."
+        elif near:
+            problem.hint = f"did you mean {near}?"
     return problem
 
 

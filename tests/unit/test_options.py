@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,12 @@ def test_scons_variables_are_those_promised() -> None:
         (["build", "--code", "kernl"], "did you mean kernel?"),
         (["build", "--allow", "sections"], "did you mean section?"),
         (["symbols", "--format", "jsn"], "did you mean json?"),
+        (["xyzzy"], "kbridge --help lists them"),
+        ([""], "'': no such verb"),
+        (["--kernel", "6.1", "build"], "stands behind it: kbridge VERB --kernel ..."),
+        (["--kernel=6.1", "build"], "stands behind it: kbridge VERB --kernel=6.1 ..."),
+        (["--verison"], "did you mean --version?"),
+        (["man", "-o", ""], "an empty name"),
     ],
 )
 def test_usage_errors_name_the_nearest(
@@ -152,3 +160,16 @@ def test_errors_of_the_system_are_lines(
 def test_the_documentation_names_every_class_that_is_refused() -> None:
     text = (Path(__file__).parents[2] / "docs/kmod.md").read_text()
     assert [name for name in options.REFUSED_CLASSES if f"| `{name}` |" not in text] == []
+
+
+def test_help_that_cannot_be_written_is_an_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kbridge", "build", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("kbridge: error: standard output: No space left on device\n")
