@@ -38,7 +38,7 @@ demo: setup  ## build a sample against the newest installed kernel and run it th
 	@echo "demo: done; $(DEMO_KMOD) is what ran inside the kernel"
 
 docs: setup  ## write this documentation as a site: build/site/index.html
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "docs: build/site/index.html"
 
 test: setup-tests  ## every test but the slow ones; ARGS="-k name" chooses

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from console import Command, follow, steps
 
+from kbridge.kernels import target
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/tutorial.md"
 LANDING = ROOT / "docs/index.md"
 SET_UP = "\n## Set up\n"
+KERNELS = [kernel.release for kernel in target.installed()] or ["none installed"]
 
 
 def free_port() -> int:
@@ -33,22 +36,27 @@ def tutorial() -> tuple[str, str]:
     return set_up, rest
 
 
-def path() -> str:
-    """As after the set-up: with this environment's kbridge."""
-    return f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+def environment(release: str) -> dict[str, str]:
+    """As after the set-up: with this environment's kbridge, and that kernel as the default one."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"PATH": path, "KDIR": f"/lib/modules/{release}/build"}
 
 
-def test_everything_after_the_set_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "release", [*(pytest.param(one, marks=pytest.mark.slow) for one in KERNELS[:-1]), KERNELS[-1]]
+)
+def test_everything_after_the_set_up(tmp_path: Path, release: str) -> None:
+    """For each kernel: a reader may have any as the default one."""
     _, rest = tutorial()
     todo = steps(rest)
     assert len([step for step in todo if isinstance(step, Command)]) > 15
-    follow(todo, tmp_path / "a folder", {"PATH": path()}, seconds=800)
+    follow(todo, tmp_path / "a folder", environment(release), seconds=800)
 
 
 def test_the_landing_page(tmp_path: Path) -> None:
     todo = steps(LANDING.read_text())
     assert Command("kbridge run ./myapp", "...\n") in todo
-    follow(todo, tmp_path / "a folder", {"PATH": path()}, seconds=300)
+    follow(todo, tmp_path / "a folder", environment(KERNELS[-1]), seconds=300)
 
 
 @pytest.mark.slow  # it makes a virtual environment of its own
