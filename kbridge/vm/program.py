@@ -139,6 +139,14 @@ def segments(elf: Any, kind: str) -> Iterator[Any]:
     return (segment for segment in elf.iter_segments() if segment["p_type"] == kind)
 
 
+def interpreters(elf: Any, path: Path) -> list[str]:
+    """The program's loader; none of a static one."""
+    try:
+        return [str(one.get_interp_name()) for one in segments(elf, "PT_INTERP")]
+    except Exception as problem:  # as in _elf
+        raise _unusable(f"{path}: a damaged ELF file ({problem})", "build it again") from problem
+
+
 @dataclass(frozen=True)
 class _Notes:
     """Our notes in `file`: their numbers and bytes."""
@@ -276,7 +284,6 @@ def examine(name: str, *, scripts: bool = False) -> Program:
     if elf is None:
         return Program(path, (path,), None)
     files = [path]
-    for segment in segments(elf, "PT_INTERP"):
-        interpreter = Path(segment.get_interp_name())
+    for interpreter in map(Path, interpreters(elf, path)):
         files += [interpreter, *_libraries(path, interpreter)]
     return of_files(path, files)

@@ -21,7 +21,7 @@ from typing import Any
 
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.vm import program
-from kbridge.vm.program import NOT_FOUND, Program
+from kbridge.vm.program import NOT_EXECUTABLE, NOT_FOUND, Program
 
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
@@ -43,7 +43,11 @@ _FOLDER = re.compile(r"^\s*(/[^\s:=]*)", re.MULTILINE)
 def folder(name: str) -> Path:
     """The root that `name` is.  Raises KbridgeError where it cannot be one."""
     path = Path(name).absolute()
-    if not name or not path.exists():
+    try:
+        there = bool(name) and path.exists()
+    except PermissionError as problem:
+        raise _denied(f"--root {name}: {problem.strerror}") from problem
+    if not there:
         raise UsageError(
             f"--root {name}: no such folder",
             hint="host is this machine's root; a container's: buildah mount CONTAINER",
@@ -100,17 +104,20 @@ def host(root: Path, path: PurePosixPath) -> Path:
 
 
 def _find(root: Path, name: str | PurePosixPath) -> Path | None:
-    """The file on this machine, None where it is not there or may not be seen."""
+    """The file on this machine, None where none is there or it may not be seen.
+
+    What is no regular file (a device, a pipe) is none: it could be read for ever.
+    """
     try:
-        return host(root, real(root, name))
+        found = host(root, real(root, name))
+        return found if found.is_file() else None
     except (OSError, ValueError):  # ValueError: a NUL in a damaged file's words
         return None
 
 
 def _inside(root: Path, name: str) -> str:
     """What the path of this machine `name` is in `root`; '' where it is not there."""
-    path = Path(name).resolve()
-    top = root.resolve()
+    path, top = Path(os.path.realpath(name)), Path(os.path.realpath(root))
     return f"/{path.relative_to(top)}" if path.is_relative_to(top) and path != top else ""
 
 
@@ -122,7 +129,7 @@ def locate(root: Path, name: str) -> PurePosixPath:
         return PurePosixPath("/", name)
     for place in PATH:
         found = _find(root, f"{place}/{name}")
-        if found and found.is_file() and os.access(found, os.X_OK):
+        if found and os.access(found, os.X_OK):
             return PurePosixPath(place, name)
     raise KbridgeError(
         f"{name}: not found in {root} (looked in {', '.join(PATH)})",
@@ -134,7 +141,14 @@ def locate(root: Path, name: str) -> PurePosixPath:
 def _place(root: Path, path: PurePosixPath, name: str) -> Path:
     """PROG on this machine."""
     try:
-        return host(root, real(root, path))
+        found = host(root, real(root, path))
+        if not found.is_dir() and not found.is_file():  # of a folder, program.py tells
+            raise KbridgeError(
+                f"{path} in {root}: neither a file nor a folder",
+                hint="name a program",
+                status=NOT_EXECUTABLE,
+            )
+        return found
     except PermissionError as problem:
         raise _denied(f"{path} in {root}: {problem.strerror}") from problem
     except OSError as problem:
@@ -165,14 +179,17 @@ def _interpreter(root: Path, path: PurePosixPath, interpreter: str) -> Path:
 def _listed(root: Path, name: str, depth: int = 0) -> Iterator[str]:
     """The folders of /etc/ld.so.conf, and of the files that it includes."""
     found = _find(root, name)
-    if found is None or not found.is_file() or depth > 3:
+    if found is None or depth > 3:
         return
     text = found.read_text(errors="replace")
     yield from _FOLDER.findall(text)
     for pattern in _INCLUDE.findall(text):
         place = PurePosixPath("/etc", pattern)
-        there = _find(root, place.parent)
-        for file in sorted(there.glob(place.name)) if there else []:
+        try:
+            there = host(root, real(root, place.parent))
+        except OSError:
+            continue
+        for file in sorted(there.glob(place.name)):
             yield from _listed(root, str(place.parent / file.name), depth + 1)
 
 
@@ -224,7 +241,6 @@ def examine(root: Path, name: str) -> Program:
         if first:
             _interpreter(root, path, first[0])
         return Program(Path(path), (file,), None)
-    named = [segment.get_interp_name() for segment in program.segments(elf, "PT_INTERP")]
-    loader = [_interpreter(root, path, one) for one in named]
+    loader = [_interpreter(root, path, one) for one in program.interpreters(elf, file)]
     libraries = _libraries(root, file, real(root, path)) if loader else []
     return program.of_files(Path(path), [file, *loader, *libraries])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.verbs import run
@@ -82,15 +85,23 @@ def test_a_program_is_named_by_its_path_there(root: Path, name: str, expected: s
         ("/bin/emacs", 127, "/bin/emacs in"),
         ("{root}/usr/bin/vim", 127, "did you mean /usr/bin/vim?"),
         ("/bin/loop", 127, "Too many levels"),
+        ("{root}/usr/bin/loop", 127, "No such file"),
         ("/bin", 126, "is a directory"),
         ("/etc/data", 126, "not executable"),
         ("/etc/text", 126, "not an ELF program"),
         ("/etc/script", 127, "its interpreter /bin/perl is not in"),
+        ("/etc/pipe", 126, "neither a file nor a folder"),
+        ("/etc/piped", 127, "its interpreter /etc/pipe is not in"),
     ],
 )
 def test_what_cannot_be_run_is_said(root: Path, name: str, status: int, says: str) -> None:
     (root / "etc/data").write_text("data")
-    for file, text in (("text", "text"), ("script", "#! /bin/perl -w\n")):
+    os.mkfifo(root / "etc/pipe", 0o755)
+    for file, text in (
+        ("text", "text"),
+        ("script", "#! /bin/perl -w\n"),
+        ("piped", "#!/etc/pipe\n"),
+    ):
         (root / "etc" / file).write_text(text)
         (root / "etc" / file).chmod(0o755)
     with pytest.raises(KbridgeError) as caught:
@@ -106,6 +117,16 @@ def compiled(folder: Path, name: str, source: str, *flags: str) -> Path:
     command = ["gcc", "-x", "c", "-", "-o", made, *flags]
     subprocess.run(command, input=source, text=True, cwd=folder, check=True)
     return made
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """A program to be damaged, in a root with its loader."""
+    made = tmp_path_factory.mktemp("damaged")
+    app = compiled(made, "app", "int main(void) { return 0; }")
+    (made / "lib64").mkdir()
+    shutil.copy("/lib64/ld-linux-x86-64.so.2", made / "lib64")
+    return app, app.read_bytes()
 
 
 def test_libraries_are_those_of_the_root(root: Path) -> None:
@@ -132,6 +153,17 @@ def test_libraries_are_those_of_the_root(root: Path) -> None:
     assert sorted(found.files) == sorted(wanted)
 
 
+@settings(max_examples=50)
+@given(place=st.integers(0, 700), byte=st.integers(0, 255))
+def test_damaged_programs_leave_no_traceback(
+    damaged: tuple[Path, bytes], place: int, byte: int
+) -> None:
+    file, content = damaged
+    file.write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
+    with contextlib.suppress(KbridgeError):
+        rooted.examine(file.parent, "/app")
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [("hosts", "no such folder"), ("", "no such folder"), ("file", "not a folder")],
@@ -155,7 +187,7 @@ def test_a_root_without_permission(root: Path, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir()
     shut = root / "usr/bin"
-    for folder, where in ((closed, closed), (shut, root)):
+    for folder, where in ((closed, closed), (closed, closed / "inside"), (shut, root)):
         folder.chmod(0)
         words = [*command, "--root", where, "/usr/bin/vim"]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
