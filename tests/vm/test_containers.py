@@ -29,6 +29,7 @@ from kbridge.vm import hostroot
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "samples/container"
+pytestmark = pytest.mark.timeout(1800)  # a base image may have to be made first
 RELEASE = target.installed()[0].release.replace("-cloud-", "-")
 BUILD = ("where.c", "--kmod", "where_kmod.c")
 
