@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import log
+from kbridge import log, paths
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import container
 
@@ -82,9 +82,14 @@ def meant(release: str, known: Sequence[str]) -> str:
     return f"did you mean {' or '.join(found)}? If not: " if found else ""
 
 
+def fetched(release: str) -> Path:
+    """Where the headers of a kernel are that `kbridge run --root host` has fetched, if it has."""
+    return paths.cache("headers") / release / f"usr/src/linux-headers-{release}"
+
+
 def _by_release(release: str) -> KernelTarget:
     looked = [Path(root.format(release=release)) for root in HEADER_ROOTS]
-    for folder in looked:
+    for folder in [*looked, fetched(release)]:
         if _is_kdir(folder):
             return KernelTarget(release, folder)
     names = [target.release for target in installed()]

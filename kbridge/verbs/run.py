@@ -374,6 +374,11 @@ def _own_root(
     yield _Prepared(_machine(request, image.vmlinuz, base), frames, keeps)
 
 
+def _with_root(machine: qemu.Machine, root: hostroot.Root) -> qemu.Machine:
+    rooted = replace(machine, options=root.options, start=root.start)
+    return qemu.for_all_programs(rooted, kvm=qemu.kvm_works())
+
+
 @contextlib.contextmanager
 def _host_root(
     request: RunRequest, program: Program, image: images.KernelImage
@@ -383,8 +388,7 @@ def _host_root(
     with paths.scratch("kbridge-root-") as folder:
         hostroot.fill(image, files, _modules(request, program, image), folder)
         root = hostroot.prepare(image, folder)
-        made = _machine(request, image.vmlinuz, root.initramfs)
-        yield _Prepared(replace(made, options=root.options, start=root.start))
+        yield _Prepared(_with_root(_machine(request, image.vmlinuz, root.initramfs), root))
 
 
 @contextlib.contextmanager
@@ -465,7 +469,7 @@ def _describe(request: RunRequest, program: Program, release: str) -> None:
         shown = replace(shown, options=share.options(folder_root), start=share.START)
     elif request.root and image.modules:
         root = hostroot.described(release, folder)
-        shown = replace(shown, options=root.options, start=root.start)
+        shown = _with_root(shown, root)
     argv = qemu.command(shown, qemu.Wires.by_hand(), kvm=qemu.kvm_works())
     lines += [shlex.join(argv), *_described_root(request, program, release)]
     if request.modules:

@@ -105,14 +105,11 @@ def headers(release: str) -> KernelTarget:
     try:
         return targets.find(release)
     except UsageError as problem:
-        name = f"linux-headers-{release}"
-        folder = paths.cache("headers") / release
-        kdir = folder / "usr/src" / name
-        if not kdir.is_dir():
-            if not shutil.which("apt-get") or not packages.offered_versions(name):
-                raise
-            log.info(f"fetching the headers of kernel {release} into the cache (once)")
-            _fetch_headers(name, folder, problem)
+        kdir = targets.fetched(release)
+        if not shutil.which("apt-get") or not packages.offered_versions(kdir.name):
+            raise
+        log.info(f"fetching the headers of kernel {release} into the cache (once)")
+        _fetch_headers(kdir.name, paths.cache("headers") / release, problem)
         return targets.find(kdir=kdir)
 
 

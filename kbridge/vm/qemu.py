@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kbridge import log, paths, proc
@@ -24,7 +24,8 @@ PORT = "kbridge"  # name of the virtio-serial port; guest/channel.c looks for it
 # Without cmpxchg16b, which QEMU 7.2 emulates in a way that 6.12 (slab allocator, per CPU) may not
 # survive; kernels and libatomic do as well without.  Programs that need it (x86-64-v2) can have
 # another model, by the environment.
-_EMULATED_CPU = os.environ.get("KBRIDGE_QEMU_CPU", "max,-cx16")
+_CPU_VARIABLE = "KBRIDGE_QEMU_CPU"
+_EMULATED_CPU = os.environ.get(_CPU_VARIABLE, "max,-cx16")
 
 _PROBE_SECONDS = 10
 _PROBE_VALUE = 0x2A  # isa-debug-exit ends QEMU with status 2 * value + 1
@@ -48,6 +49,7 @@ class Machine:
 
     `gdb` is a TCP port of this machine on which gdb can attach.  `options`: more of QEMU's.
     `start`: the words that name the first process; they end the kernel's command line.
+    `cpu`: the processor, where it is emulated.
     """
 
     kernel: Path
@@ -59,6 +61,7 @@ class Machine:
     verbose: bool = False
     options: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
+    cpu: str = _EMULATED_CPU
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,17 @@ def kernel_command_line(machine: Machine) -> str:
     return " ".join(filter(None, words))
 
 
+def for_all_programs(machine: Machine, *, kvm: bool) -> Machine:
+    """As programs of any origin need it, which may be built for x86-64-v2 (NumPy is, and so are
+    whole distributions): they have cmpxchg16b, and the kernel alone does without.
+
+    A kernel that is told so is "tainted", which the others need not be.
+    """
+    if kvm or _CPU_VARIABLE in os.environ:
+        return machine
+    return replace(machine, cpu="max", append=f"clearcpuid=cx16 {machine.append}".rstrip())
+
+
 def _chardev(name: str, wire: tuple[str, str]) -> list[str]:
     kind, rest = wire
     return ["-chardev", ",".join(filter(None, (kind, f"id={name}", rest)))]
@@ -202,7 +216,7 @@ def command(
     machine: Machine, wires: Wires, *, kvm: bool, memory: Memory | None = None
 ) -> list[str]:
     """The whole command line."""
-    cpu = "max" if kvm else _EMULATED_CPU
+    cpu = "max" if kvm else machine.cpu
     # one host thread for all processors: with one each, QEMU 7.2 can run an int3 that the kernel
     # has already patched over (static keys), and the guest panics
     accelerator = "kvm" if kvm else "tcg,thread=single"

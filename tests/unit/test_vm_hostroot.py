@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kbridge.errors import KbridgeError
+from kbridge.errors import KbridgeError, UsageError
+from kbridge.kernels import target
 from kbridge.kernels.image import KernelImage
 from kbridge.verbs import run
 from kbridge.vm import hostroot, qemu
@@ -110,6 +111,31 @@ def test_the_first_process_is_named_last(monkeypatch: pytest.MonkeyPatch) -> Non
     assert words[-4:] == ["one", "init=/a", "--", "/b"]
     assert not any(word.startswith("rdinit=") for word in words)
     assert qemu.command(machine, qemu.Wires.by_hand(), kvm=False)[-2:] == ["-fsdev", "x"]
+
+
+def test_programs_of_the_host_have_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cmpxchg16b, without which x86-64-v2 is refused: for programs only, not for the kernel."""
+    monkeypatch.delenv("KBRIDGE_QEMU_CPU", raising=False)
+    monkeypatch.setattr(qemu, "program", lambda: "qemu")
+    machine = qemu.Machine(Path("/k"), Path("/i"), append="one", cpu="max,-cx16")
+    made = qemu.for_all_programs(machine, kvm=False)
+    argv = qemu.command(made, qemu.Wires.by_hand(), kvm=False)
+    assert argv[argv.index("-cpu") + 1] == "max"
+    assert "clearcpuid=cx16 one" in argv[argv.index("-append") + 1]
+    assert qemu.for_all_programs(machine, kvm=True) == machine
+    monkeypatch.setenv("KBRIDGE_QEMU_CPU", "max,-cx16")
+    assert qemu.for_all_programs(machine, kvm=False) == machine
+
+
+def test_fetched_headers_are_found(temporary_cache: Path) -> None:
+    """What --root host has fetched can be built for by its name."""
+    kdir = temporary_cache / "headers/9.9.9-x/usr/src/linux-headers-9.9.9-x"
+    with pytest.raises(UsageError):
+        target.find("9.9.9-x")
+    (kdir / "include/generated").mkdir(parents=True)
+    (kdir / "Makefile").touch()
+    assert target.find("9.9.9-x") == target.KernelTarget("9.9.9-x", kdir)
+    assert hostroot.headers("9.9.9-x").kdir == kdir
 
 
 def test_files_need_no_share() -> None:
