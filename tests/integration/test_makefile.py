@@ -112,6 +112,7 @@ def test_headers_are_dependencies(project: Project, kernels: list[KernelTarget])
         assert said.count("  KBPACK ") == 1
 
 
+@pytest.mark.slow
 def test_kernels(project: Project, kernels: list[KernelTarget]) -> None:
     for target in (kernels[0], kernels[-1]):
         project.make("-j2", f"KERNEL={target.release}")
