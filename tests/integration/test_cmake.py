@@ -21,7 +21,7 @@ SAMPLE = Path(__file__).parents[2] / "samples/cmake"
 KBRIDGE = Path(sys.executable).with_name("kbridge")
 GENERATORS = (
     "Ninja",
-    "Unix Makefiles",
+    pytest.param("Unix Makefiles", marks=pytest.mark.slow),
     pytest.param("Ninja Multi-Config", marks=pytest.mark.slow),
 )
 HEAD = "cmake_minimum_required(VERSION 3.21)\nproject(p C)\nfind_package(kbridge REQUIRED)\n"
@@ -138,6 +138,9 @@ def test_another_kernel_in_the_same_folder(project: Path, kernels: list[KernelTa
         assert kernel.release.encode() in (project / "the build/uptime").read_bytes()
     configure(project, *how)
     assert not made(build(project, "--target", "uptime"))
+    with (project / "switches.h").open("a") as header:
+        header.write("#define ADDED_BY_THE_TEST\n")
+    assert len(made(build(project, "--target", "uptime"))) == 3
 
 
 def test_an_error_is_shown_whole(project: Path) -> None:
