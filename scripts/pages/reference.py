@@ -115,7 +115,7 @@ def scons() -> str:
             "# SCons variables",
             "For `scons app=... kmod=...`. Made from the table that scons itself reads "
             "(`kbridge/options.py`); `scons -h` says the same. For a project's own SConstruct see "
-            "[Python](python.md#scons).",
+            "[SCons](../scons.md).",
             _table(("variable", "what it does", "values"), rows),
         ]
     )

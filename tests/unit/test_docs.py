@@ -118,7 +118,12 @@ def test_nothing_comes_from_another_host(site: Path) -> None:
         assert not re.search(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", style.read_text()), style
 
 
-def test_every_page_is_in_the_navigation(site: Path) -> None:
+def test_every_page_is_in_the_navigation_once(site: Path) -> None:
+    written = re.findall(
+        r"^ +- (?:.+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE
+    )
+    assert written
+    assert sorted(set(written)) == sorted(written)
     listed = {link for _, _, link in page(site / "index.html").links}
     for file in (ROOT / "docs").rglob("*.md"):
         assert str(file.relative_to(ROOT / "docs").with_suffix(".html")) in listed
