@@ -33,7 +33,7 @@ _PACKAGES = (
     *("capstone", "elftools", "jinja2", "lief", "lz4", "lzallright", "numpy", "rich", "SCons"),
     "zstandard",
 )
-_HERE = "programs run in a virtual machine all the same"
+_ELSEWHERE = "; programs run in a virtual machine all the same"
 
 _C = "#include <linux/sched.h>\nint tried(void);\nint tried(void)\n{\n\treturn current->pid;\n}\n"
 _ASSEMBLY = (
@@ -288,14 +288,14 @@ def _here(_: _Trial) -> str:
         raise KbridgeError("kelevate is loaded, and only root may use it", hint="sudo kbridge run")
     disabled = Path("/proc/sys/kernel/modules_disabled")
     if not disabled.is_file():
-        raise KbridgeError(f"kernel {release} takes no modules", hint=_HERE)
+        raise KbridgeError(f"kernel {release} takes no modules" + _ELSEWHERE)
     if disabled.read_text().strip() != "0":
-        raise KbridgeError("kernel.modules_disabled: no module can be loaded", hint=_HERE)
+        raise KbridgeError("kernel.modules_disabled: no module can be loaded" + _ELSEWHERE)
     lockdown = Path("/sys/kernel/security/lockdown")
     if lockdown.is_file() and "[none]" not in lockdown.read_text():
-        raise KbridgeError("the kernel is locked down, so kelevate has no use", hint=_HERE)
+        raise KbridgeError("the kernel is locked down, so kelevate has no use" + _ELSEWHERE)
     if not os.geteuid() and not _may_load_modules():
-        raise KbridgeError("no CAP_SYS_MODULE here (a container?)", hint=_HERE)
+        raise KbridgeError("no CAP_SYS_MODULE here (a container?)" + _ELSEWHERE)
     try:
         target.find(release)
     except KbridgeError as problem:
