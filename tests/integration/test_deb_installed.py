@@ -58,7 +58,6 @@ rm -r /srv/hello /srv/samples
 # as bash does when somebody presses the tabulator
 COMPLETE = """
 . /usr/share/bash-completion/completions/kbridge
-complete -p kbridge
 COMP_LINE='kbridge gen-l' COMP_POINT=13 COMP_TYPE=9 COMP_WORDBREAKS=' ' COMP_CWORD=1
 COMP_WORDS=(kbridge gen-l)
 _python_argcomplete kbridge gen-l kbridge
@@ -102,9 +101,8 @@ def test_install_use_purge(root: Root, packages: list[Path]) -> None:
     shutil.copytree(SAMPLES, root.folder / "srv/samples")
     said = root(f"export COMPLETE={shlex.quote(COMPLETE)}\n{USE}").splitlines()
     assert said[0] == f"kbridge {__version__}"
-    assert said[-4:] == [
+    assert said[-3:] == [
         "/usr/share/man/man1/kbridge-build.1.gz",
-        "complete -o nospace -o default -o bashdefault -F _python_argcomplete kbridge",
         "gen-libkernel ",
         "/usr/lib/python3/dist-packages/kbridge/__init__.py",
     ], said
