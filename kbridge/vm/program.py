@@ -90,6 +90,8 @@ def _content(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise _unusable(f"{path}: is a directory", "name a program")
+        if path.exists() and not path.is_file():  # it might have no end
+            raise _unusable(f"{path}: a device, pipe or socket", "name a program")
         content = path.read_bytes()
     except OSError as problem:
         if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):

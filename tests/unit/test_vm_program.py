@@ -103,6 +103,8 @@ def _bad(folder: Path, kind: str) -> str:
     }
     if kind == "folder":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path, 0o755)
     elif kind == "object":
         return str(build(folder, "bad.o", MAIN, "-c"))
     elif kind != "missing":
@@ -116,6 +118,7 @@ def _bad(folder: Path, kind: str) -> str:
     [
         ("missing", 127, "No such file"),
         ("folder", 126, "is a directory"),
+        ("pipe", 126, "a device, pipe or socket"),
         ("script", 126, "a script"),
         ("text", 126, "not an ELF program"),
         ("empty", 126, "not an ELF program"),
