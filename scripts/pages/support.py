@@ -53,10 +53,6 @@ ROWS = (
         MODELS,
     ),
     Row(
-        "[the kernel's own modules](corpus.md), unchanged",
-        "vm/test_corpus::test_in_tree_modules_build_and_run",
-    ),
-    Row(
         "kmods compiled by clang",
         "vm/test_clang::test_every_kernel_and_code_model",
         MODELS,
@@ -172,7 +168,7 @@ def cell(row: Row, release: str, results: Sequence[Result]) -> str:
 def page(results: Sequence[Result], day: str) -> str:
     releases = sorted(
         {one.release for one in results},
-        key=lambda release: [int(number) for number in re.findall(r"\d+", release)],
+        key=lambda release: ([int(number) for number in re.findall(r"\d+", release)], release),
     )
     rows = [(row.what, [cell(row, release, results) for release in releases]) for row in ROWS]
     template = Path(__file__).with_name("support.md.j2").read_text(encoding="utf-8")
