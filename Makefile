@@ -18,7 +18,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-tests demo docs test test-all lint deb clean distclean
+.PHONY: help setup setup-tests demo docs test test-all lint notebooks deb clean distclean
 
 help:  ## this text
 	@sed -n 's/^\([a-z-]*\):.*  ## /make \1\t/p' Makefile | expand -t 18
@@ -52,6 +52,9 @@ lint: setup-tests  ## only the linters
 
 deb: setup-tests  ## the Debian packages, in dist/
 	$(BIN)/python scripts/deb dist
+
+notebooks: setup-tests  ## execute samples/notebooks in a virtual machine: build/notebooks
+	@$(BIN)/python scripts/notebooks.py $(ARGS)
 
 clean:  ## remove what was built
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .sconf_temp

@@ -84,7 +84,7 @@ def meant(release: str, known: Sequence[str]) -> str:
 
 def fetched(release: str) -> Path:
     """Where the headers of a kernel are that `kbridge run --root host` has fetched, if it has."""
-    return paths.cache("headers") / release / f"usr/src/linux-headers-{release}"
+    return paths.cache_place("headers", release, "usr/src", f"linux-headers-{release}")
 
 
 def _by_release(release: str) -> KernelTarget:

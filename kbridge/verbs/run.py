@@ -375,8 +375,8 @@ def _own_root(
 
 
 def _with_root(machine: qemu.Machine, root: hostroot.Root) -> qemu.Machine:
-    rooted = replace(machine, options=root.options, start=root.start)
-    return qemu.for_all_programs(rooted, kvm=qemu.kvm_works())
+    made = replace(machine, options=root.options, start=root.start)
+    return qemu.for_all_programs(made, kvm=qemu.kvm_works())
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import json
 import os
 import re
 import shlex
@@ -127,6 +128,10 @@ def python_files() -> list[str]:
     ]
 
 
+def notebooks() -> list[str]:
+    return [name for name in tracked() if name.endswith(".ipynb")]
+
+
 def c_files(suffixes: tuple[str, ...] = (".c", ".h")) -> list[str]:
     return [name for name in tracked() if name.endswith(suffixes)]
 
@@ -158,11 +163,12 @@ def findings(names: list[str] | tuple[str, ...], is_bad: Callable[[str], object]
 
 
 def test_ruff_check() -> None:
-    check(tool("ruff"), "check", "--quiet", "--force-exclude", *python_files())
+    check(tool("ruff"), "check", "--quiet", "--force-exclude", *python_files(), *notebooks())
 
 
 def test_ruff_format() -> None:
-    check(tool("ruff"), "format", "--quiet", "--diff", "--force-exclude", *python_files())
+    names = [*python_files(), *notebooks()]
+    check(tool("ruff"), "format", "--quiet", "--diff", "--force-exclude", *names)
 
 
 def test_mypy() -> None:
@@ -206,6 +212,25 @@ def test_every_source_names_its_licence() -> None:
         if not found or found[1] not in LICENCES:
             bad.append(f"{name}: {found[1] if found else 'no SPDX-License-Identifier line'}")
     assert not bad, "\n".join(bad)
+
+
+def test_notebooks_are_sources() -> None:
+    """A licence, and nothing of any run: no outputs, no counts, no data of who ran it."""
+    bad = []
+    for name in notebooks():
+        content = json.loads(text(name))
+        first, *_ = content["cells"]
+        licence = f"<!-- SPDX-License-Identifier: {LICENCES[0]} -->"
+        if "".join(first["source"]).partition("\n")[0] != licence:
+            bad.append(f"{name}: the first line is not {licence}")
+        for number, cell in enumerate(content["cells"], 1):
+            if cell.get("outputs") or cell.get("execution_count") or "attachments" in cell:
+                bad.append(f"{name}: cell {number} has been run")
+            if set(cell["metadata"]) - {"tags"}:
+                bad.append(f"{name}: cell {number} has metadata beside tags")
+        if set(content["metadata"]) != {"kernelspec", "language_info"}:
+            bad.append(f"{name}: metadata beside kernelspec and language_info")
+    assert not bad, "\n".join([*bad, "clear with: jupyter nbconvert --clear-output --inplace"])
 
 
 def test_no_registry_host() -> None:
