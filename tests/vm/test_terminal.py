@@ -48,5 +48,5 @@ def test_progress_is_gone_when_the_program_speaks(kernels: list[target.KernelTar
 
 
 def test_quiet_has_none(kernels: list[target.KernelTarget]) -> None:
-    words = ["-q", "run", "--fresh", "--kernel", kernels[-1].release, "/bin/echo", "the program"]
+    words = ["-q", "run", "--kernel", kernels[-1].release, "/bin/echo", "the program"]
     assert on_terminal([sys.executable, "-c", _AT_ONCE, *words]) == (0, "the program\r\n")
