@@ -23,6 +23,9 @@ OURS = "/.kbridge"  # the guest's own folder, in its root
 _FORM = "1"  # of the base; to be raised with every change that old cached files lack
 _INIT_FLAGS = ("-O2", "-s", "-static", "-std=gnu11", "-D_GNU_SOURCE")
 
+_LOADER = Path("/lib64/ld-linux-x86-64.so.2")  # where the psABI has it
+_LIBRARIES = Path("/etc/ld.so.cache")  # or the loader looks in its built-in folders only
+
 # Enough of /etc for the C library; --file may put others in their place.
 _ETC = {
     "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -96,9 +99,26 @@ def add_modules(tree: initramfs.Tree, files: Sequence[Path], name: str, folder: 
         tree.add_file(f"{OURS}/{written}", folder / written)
 
 
+def _common() -> list[Path]:
+    """This machine's C library and what finds it: of nearly every program the greater part.
+
+    Python is linked with the same.
+    """
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return []
+    mapped = {Path(line.split(maxsplit=5)[-1]) for line in maps.splitlines() if ".so" in line}
+    library = [file for file in mapped if file.name == "libc.so.6"]
+    found = [*library, _LOADER, _LIBRARIES] if library else []
+    return [file for file in found if os.access(file, os.R_OK)]
+
+
 def base_tree(image: KernelImage, files: GuestFiles, folder: Path) -> initramfs.Tree:
     """The base; what has to be made for it is put in `folder`."""
     tree = initramfs.Tree()
+    for file in _common():
+        tree.add_same(file)
     for name, mode in (("/root", 0o700), ("/tmp", 0o1777), ("/run", 0o755), (OURS, 0o700)):
         tree.add_folder(name, mode)
     tree.add_file(f"{OURS}/init", init_program())
@@ -115,7 +135,7 @@ def base_tree(image: KernelImage, files: GuestFiles, folder: Path) -> initramfs.
 def base(image: KernelImage, files: GuestFiles) -> Path:
     """The initramfs that every program for this kernel starts with, from the cache."""
     parts = (image.vmlinuz, image.modules, files.kelevate, files.libkbridge, files.libkernel)
-    words = [_FORM, init_program().name, *map(_identity, parts), *_ETC.values()]
+    words = [_FORM, init_program().name, *map(_identity, (*parts, *_common())), *_ETC.values()]
     key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:20]
     output = paths.cache("initramfs") / f"{image.release}-{key}.cpio"
     if output.is_file():
@@ -143,13 +163,22 @@ def program_tree(program: Program, files: Sequence[str]) -> initramfs.Tree:
     tree = initramfs.Tree()
     for file in program.files:
         tree.add_same(file)
-    cache = Path("/etc/ld.so.cache")  # or the guest's loader looks in its built-in folders only
-    if len(program.files) > 1 and os.access(cache, os.R_OK):
-        tree.add_same(cache)
+    if len(program.files) > 1 and os.access(_LIBRARIES, os.R_OK):
+        tree.add_same(_LIBRARIES)
     for word in files:
         host, guest = _split(word)
         tree.add_tree(guest, host)
     return tree
+
+
+def delivered(tree: initramfs.Tree) -> initramfs.Tree:
+    """What of a program's tree is not in the base."""
+    there = initramfs.Tree()
+    for file in _common():
+        there.add_same(file)
+    files = {guest: host for guest, host in tree.files.items() if there.files.get(guest) != host}
+    links = {guest: text for guest, text in tree.links.items() if there.links.get(guest) != text}
+    return initramfs.Tree(files, links, tree.folders)
 
 
 def check_memory(tree: initramfs.Tree, memory: int) -> None:

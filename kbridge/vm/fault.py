@@ -14,7 +14,7 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from kbridge import debug_info, proc
+from kbridge import proc
 from kbridge import elf as reader
 from kbridge.errors import CommandError
 
@@ -98,6 +98,8 @@ def source_line(fault: Fault, files: Iterable[Path]) -> str:
     parts = _PARTS.match(fault.function)
     if not parts or fault.names_line():
         return ""
+    from kbridge import debug_info  # a packer of kmods, only for this
+
     for file in files:
         debug = file.with_name(file.name + debug_info.SUFFIX)
         try:
