@@ -149,8 +149,8 @@ def find(kernel: str | None = None, kdir: str | Path | None = None) -> KernelTar
     if os.environ.get("KDIR"):
         return _by_kdir(Path(os.environ["KDIR"]))
     inside = container.mark()
-    running = None if inside else _of_running()
-    if running:
+    running = _of_running()
+    if running and not inside:
         return running
     found = installed()
     if not found:
@@ -161,7 +161,7 @@ def find(kernel: str | None = None, kdir: str | Path | None = None) -> KernelTar
             if inside
             else "install them with: apt-get install linux-headers-cloud-amd64",
         )
-    if inside:
+    if running and running != found[-1]:  # it would be taken anywhere else
         _say_choice(inside, found[-1].release)
     return found[-1]
 

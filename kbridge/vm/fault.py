@@ -14,8 +14,8 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from kbridge import proc
 from kbridge import elf as reader
+from kbridge import proc
 from kbridge.errors import CommandError
 
 # How the kernel begins to tell of a fault: lib/bug.c, arch/x86/mm/fault.c, __die_header() in
