@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kbridge import __version__, paths
+from kbridge import __version__, paths, proc
 
 _PIECE = 1 << 16  # characters of output that are written at once
 
@@ -33,8 +33,9 @@ def _request(kind: type[_Request], args: argparse.Namespace, **other: Any) -> _R
 
 def _write(text: str) -> int:
     """In pieces: with PYTHONUNBUFFERED, Python says nothing of a write that a reader cut short."""
-    for start in range(0, len(text), _PIECE):
-        sys.stdout.write(text[start : start + _PIECE])
+    with proc.standard_output():
+        for start in range(0, len(text), _PIECE):
+            sys.stdout.write(text[start : start + _PIECE])
     return 0
 
 
@@ -203,7 +204,8 @@ def _kernels(args: argparse.Namespace) -> int:
     shown, problem = kernels.kernels(as_json=args.json)
     _write(shown)
     if problem:
-        sys.stdout.flush()
+        with proc.standard_output():
+            sys.stdout.flush()
         raise problem
     return 0
 

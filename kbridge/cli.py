@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with interrupts.unwinding(signal.SIGINT, signal.SIGTERM):
             status = _dispatch(words)
-        if sys.stdout is not None:
+        with proc.standard_output():
             sys.stdout.flush()
         return status
     except KbridgeError as problem:
@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as problem:
-        where = problem.filename or "standard output"
-        log.error(KbridgeError(f"{where}: {problem.strerror or problem}", hint=_os_hint(problem)))
+        said = problem.strerror or str(problem)
+        where = f"{problem.filename}: " if problem.filename else ""
+        log.error(KbridgeError(f"{where}{said}", hint=_os_hint(problem)))
         return EXIT_RUN_FAILED if running else EXIT_FAILED

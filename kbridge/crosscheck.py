@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kbridge import elf as elf_reader
-from kbridge import proc
+from kbridge import interrupts, proc
 from kbridge.elfwrite import Exports
 from kbridge.errors import KbridgeError
 from kbridge.readback import difference, wrong
@@ -86,7 +86,8 @@ def _by_pyelftools(file: Path, version: str, absolute: bool) -> _Rows:
 
 
 def _by_lief(file: Path, version: str, absolute: bool) -> _Rows:
-    import lief
+    with interrupts.held():
+        import lief
 
     binary = lief.ELF.parse(str(file))
     if binary is None:

@@ -6,18 +6,23 @@ A check returns what it found, or raises KbridgeError whose hint is the command 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kbridge import btf, kcompile, kelevate, paths, proc, runtime
+from kbridge import btf, interrupts, kcompile, kelevate, paths, proc, runtime
 from kbridge.errors import CommandError, KbridgeError
 from kbridge.kcompile import Source
 from kbridge.kernels import image as images
@@ -30,9 +35,10 @@ OK, FAILED, EXTRA, UNTRIED = "ok", "failed", "extra", "untried"
 
 _CACHE_MIB, _SCRATCH_MIB, _MEMORY_MIB = 300, 100, 700
 _PACKAGES = (
-    *("capstone", "elftools", "jinja2", "lief", "lz4", "lzallright", "numpy", "rich", "SCons"),
-    "zstandard",
+    *("argcomplete", "capstone", "elftools", "jinja2", "lief", "lz4", "lzallright", "numpy"),
+    *("rich", "zstandard"),
 )
+_INSTALL_AGAIN = "install kbridge's wheel or package again; in a checkout: make setup"
 _ELSEWHERE = "; programs run in a virtual machine all the same"
 
 _C = "#include <linux/sched.h>\nint tried(void);\nint tried(void)\n{\n\treturn current->pid;\n}\n"
@@ -99,9 +105,18 @@ def _room(folder: Path, least: int) -> str:
 
 def _cache(_: _Trial) -> str:
     folder = paths.cache()
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
-        file.write(b"x")
-        file.flush()
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as problem:
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise KbridgeError(
+            f"cannot write in {folder}: {problem.strerror}",
+            hint=f"make room there: du -sh {folder}/*"
+            if full
+            else "set KBRIDGE_CACHE to a folder that you can write",
+        ) from problem
     return _room(folder, _CACHE_MIB)
 
 
@@ -110,10 +125,10 @@ def _scratch(trial: _Trial) -> str:
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o755)
     try:
-        subprocess.run([program], check=True)
-    except OSError as problem:
+        proc.run([program])
+    except CommandError as problem:
         raise KbridgeError(
-            f"{trial.folder.parent}: no program can be run there ({problem.strerror})",
+            f"no program can be run in {trial.folder.parent}: {problem.message}",
             hint="name a folder without noexec: export TMPDIR=/var/tmp",
         ) from problem
     return _room(trial.folder.parent, _SCRATCH_MIB)
@@ -133,12 +148,23 @@ def _memory(_: _Trial) -> str:
 def _python(_: _Trial) -> str:
     for name in _PACKAGES:
         try:
-            importlib.import_module(name)
+            with interrupts.held():
+                importlib.import_module(name)
         except ImportError as problem:
-            raise KbridgeError(
-                f"{name}: {problem}", hint="pip install --force-reinstall kbridge"
-            ) from problem
+            raise KbridgeError(f"{name}: {problem}", hint=_INSTALL_AGAIN) from problem
     return f"those that it needs, for Python {platform.python_version()}"
+
+
+def _scons(_: _Trial) -> str:
+    # Debian's package of kbridge leaves SCons to Debian's own, which has another Python's path
+    program = shutil.which("scons")
+    if importlib.util.find_spec("SCons") is None and program is None:
+        raise KbridgeError(
+            "not installed: only SConstruct files need it", hint="apt-get install scons"
+        )
+    words = [program] if program else [sys.executable, "-m", "SCons"]
+    proc.run([*words, "--version"], hint="apt-get install --reinstall scons")
+    return shlex.join(words)
 
 
 def _app(trial: _Trial) -> str:
@@ -147,7 +173,7 @@ def _app(trial: _Trial) -> str:
     source.write_text(_APP)
     try:
         proc.run([*compiler, "-o", program, source], hint="apt-get install gcc libc6-dev")
-        return f"{compiler[0]} {proc.run([program]).stdout.strip()}"
+        return f"{shlex.join(compiler)} {proc.run([program]).stdout.strip()}"
     except CommandError as problem:
         problem.hint = problem.hint or "install it, or set CC to a C compiler: export CC=gcc"
         raise
@@ -349,6 +375,7 @@ CHECKS = (
     Check("kelevate", _kelevate),
     Check("QEMU", _qemu),
     Check("guest", _guest),
+    Check("SCons", _scons, extra=True),
     Check("memory", _memory, extra=True),
     Check("KVM", _kvm, extra=True),
     Check("this kernel", _here, extra=True),
@@ -374,7 +401,20 @@ def _finding(check: Check, trial: _Trial) -> Finding:
 
 def examine(kernel: str | None = None, kdir: str | None = None) -> Iterator[Finding]:
     """Try everything, for that kernel or the default one; each finding as it is made."""
-    with paths.scratch("kbridge-doctor-") as folder:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(paths.scratch("kbridge-doctor-"))
+        except KbridgeError as problem:
+            yield from _without_folder(problem)
+            return
         trial = _Trial(kernel, kdir, folder)
         for check in CHECKS:
             yield _finding(check, trial)
+
+
+def _without_folder(problem: KbridgeError) -> Iterator[Finding]:
+    for check in CHECKS:
+        if check.what is _scratch:
+            yield Finding(check.name, FAILED, problem.message, problem.hint or "")
+        else:
+            yield Finding(check.name, UNTRIED, "needs: temporary folder")

@@ -29,6 +29,29 @@ class Interrupted(BaseException):
 
 
 @contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Signals that ask us to end come when the block is over: inside are imports of modules whose
+    C++ aborts the process when something raises there.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals raise in that one only
+        yield
+        return
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, handler in before.items() if callable(handler)]
+    came: list[int] = []
+    try:
+        # a mask would not do: another thread takes the signal, and this one runs the handler
+        for one in taken:
+            signal.signal(one, lambda number, _: came.append(number))
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, before[one])
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
 def unwinding(*numbers: int) -> Iterator[None]:
     """The first of these signals raises Interrupted in the main thread, later ones must not
     interrupt the clearing up; those that were ignored before stay ignored.

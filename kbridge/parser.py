@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kbridge import options
+from kbridge import options, proc
 from kbridge.errors import UsageError
 
 
@@ -22,8 +22,9 @@ class Parser(argparse.ArgumentParser):
     def print_help(self, file: Any = None) -> None:
         """Raises OSError, which argparse's own keeps to itself."""
         file = file or sys.stdout
-        file.write(self.format_help())
-        file.flush()
+        with proc.standard_output():
+            file.write(self.format_help())
+            file.flush()
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("PROG, ARGS", "PROG")  # argparse takes ARGS for required

@@ -176,18 +176,26 @@ def check_output(path: Path, ours: bytes = b"\x7fELF") -> None:
         )
 
 
+def _temporary_place() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # it tried to write in all that it knows of
+        return os.environ.get("TMPDIR") or "/tmp"
+
+
 @contextmanager
 def scratch(prefix: str = "kbridge-") -> Iterator[Path]:
     """A temporary folder whose path Kbuild accepts: no space, no colon.
 
     Kbuild refuses M= paths with either, so a TMPDIR that has one is passed over.
     """
-    candidates = [tempfile.gettempdir(), "/tmp", "/var/tmp"]
+    candidates = [_temporary_place(), "/tmp", "/var/tmp"]
     usable = [c for c in candidates if not set(c) & set(" \t:") and os.access(c, os.W_OK)]
     if not usable:
         raise KbridgeError(
-            f"no temporary folder without a space or colon: looked at {', '.join(candidates)}",
-            hint="set TMPDIR to a writable folder with a plain path",
+            "no temporary folder that can be written, without a space or colon: looked at "
+            f"{', '.join(dict.fromkeys(candidates))}",
+            hint="set TMPDIR to a writable folder with a plain path: export TMPDIR=DIR",
         )
     try:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=usable[0]))

@@ -8,7 +8,8 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,9 +131,24 @@ def run(
 
 
 def open_standard_streams() -> None:
-    """A closed descriptor 0, 1 or 2 would be taken by the next file that is opened."""
+    """A closed descriptor 0, 1 or 2 would be taken by the next file that is opened; and Python has
+    None for the stream of one that was closed when it started.
+    """
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r", closefd=False))
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[None]:
+    """Around what writes there: the error names it."""
+    try:
+        yield
+    except OSError as problem:
+        problem.filename = problem.filename or "standard output"
+        raise

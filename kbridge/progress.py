@@ -40,11 +40,22 @@ class _Line:
 
     def show(self) -> None:
         from rich.console import Console  # 0.1 s
+        from rich.live import Live
+        from rich.spinner import Spinner
+        from rich.text import Text
 
         with self._lock:
             if not self._over:
-                console = Console(stderr=True, highlight=False)
-                self._status = console.status(f"{self._text} ...", spinner="line")
+                # Text: a name may look like rich's markup
+                self._status = Live(
+                    Spinner("line", Text(f"{self._text} ..."), style="status.spinner"),
+                    console=Console(stderr=True, highlight=False),
+                    refresh_per_second=12.5,
+                    transient=True,
+                    # others' words go where they went before, also those for a pipe
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
                 self._status.start()
 
     def end(self) -> None:
@@ -67,16 +78,27 @@ class _Line:
 
 
 _current: _Line | None = None
+_current_lock = threading.Lock()
+
+
+def _take(line: _Line) -> bool:
+    """Make it the current one, unless there is one."""
+    global _current
+    with _current_lock:
+        free = _current is None
+        if free:
+            _current = line
+        return free
 
 
 @contextlib.contextmanager
 def doing(text: str) -> Iterator[None]:
     """Show `text` if the block takes more than a second; of blocks within blocks, the outer's."""
     global _current
-    if not wanted() or _current:
+    line = _Line(text)
+    if not wanted() or not _take(line):
         yield
         return
-    _current = line = _Line(text)
     timer = threading.Timer(_AFTER_SECONDS, line.show)
     timer.daemon = True
     log.aside = line.aside

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jinja2
 
-from kbridge import log, paths
+from kbridge import log, paths, proc
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import image as images
 from kbridge.vm import hostroot
@@ -124,7 +124,8 @@ def write(request: ContainerfileRequest) -> None:
     """Write it to the output, or to standard output.  Raises KbridgeError."""
     made = text(request)
     if request.output is None:
-        sys.stdout.write(made)
+        with proc.standard_output():
+            sys.stdout.write(made)
         return
     paths.make_parent(request.output)
     paths.write_atomically(request.output, made)

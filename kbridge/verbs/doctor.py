@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from kbridge import __version__, health, log, progress
-from kbridge.errors import EXIT_FAILED
+from kbridge import __version__, health, log, proc, progress
+from kbridge.errors import EXIT_FAILED, KbridgeError
 
 _WORDS = {health.OK: "ok", health.FAILED: "FAILED", health.EXTRA: "not", health.UNTRIED: "untried"}
 _COLOURS = {health.OK: "32", health.FAILED: "1;31", health.EXTRA: "33", health.UNTRIED: "2"}
@@ -45,16 +45,15 @@ def _say(findings: Iterable[health.Finding]) -> list[health.Finding]:
     for finding in findings:
         seen.append(finding)
         if log.verbosity() >= 0 or finding.state == health.FAILED:
-            with log.aside():
+            with log.aside(), proc.standard_output():
                 print(_lines(finding), flush=True)
     return seen
 
 
-def _summary(findings: Iterable[health.Finding]) -> str:
+def _cause(findings: Iterable[health.Finding]) -> KbridgeError:
+    """Of the exit status, as that of every failure on stderr."""
     failed = [one.name for one in findings if one.state == health.FAILED]
-    if failed:
-        return f"kbridge cannot work here before that is mended: {', '.join(failed)}"
-    return "all that kbridge needs works here; what is marked 'not' it does without"
+    return KbridgeError(f"what kbridge needs does not work here: {', '.join(failed)}")
 
 
 def doctor(request: DoctorRequest) -> int:
@@ -65,7 +64,11 @@ def doctor(request: DoctorRequest) -> int:
     well = all(one.state != health.FAILED for one in seen)
     if request.json:
         checks = [asdict(one) for one in seen]
-        print(json.dumps({"kbridge": __version__, "ok": well, "checks": checks}, indent=1))
-    elif log.verbosity() >= 0:
-        print(_summary(seen))
+        with proc.standard_output():
+            print(json.dumps({"kbridge": __version__, "ok": well, "checks": checks}, indent=1))
+    elif well and log.verbosity() >= 0:
+        with proc.standard_output():
+            print("all that kbridge needs works here; what is marked 'not' it does without")
+    if not well:
+        log.error(_cause(seen))
     return 0 if well else EXIT_FAILED

@@ -71,7 +71,7 @@ def test_broken_programs(kbridge, tmp_path: Path) -> None:
     assert shown.returncode == 1
     for name, _ in BROKEN.values():
         assert f"mend: {found[name]['mend']}\n" in shown.stdout
-    assert shown.stdout.splitlines()[-1].startswith("kbridge cannot work here")
+    assert shown.stderr.startswith("kbridge: error: what kbridge needs does not work here: ")
 
 
 def test_missing_programs(kbridge, tmp_path: Path) -> None:
@@ -83,6 +83,21 @@ def test_missing_programs(kbridge, tmp_path: Path) -> None:
     assert "gcc: not found" in found["compiler of apps"]["says"]
 
 
+def test_a_compiler_of_two_words(kbridge) -> None:
+    done = kbridge("doctor", "--json", "--kernel", "none", env={**os.environ, "CC": "env gcc"})
+    assert findings(done)["compiler of apps"]["says"].startswith("env gcc ")
+
+
+def test_without_scons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the Debian package, which leaves it to Debian's own."""
+    monkeypatch.setattr(health.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(health.shutil, "which", lambda *_, **__: None)
+    (check,) = [check for check in health.CHECKS if check.name == "SCons"]
+    monkeypatch.setattr(health, "CHECKS", [check])
+    (finding,) = health.examine()
+    assert (finding.state, finding.mend) == (health.EXTRA, "apt-get install scons")
+
+
 def test_no_headers(kbridge) -> None:
     done = kbridge("doctor", "--json", "--kernel", "6.1.0-none")
     found = findings(done)
@@ -92,14 +107,21 @@ def test_no_headers(kbridge) -> None:
     assert found["QEMU"]["state"] == health.OK
 
 
-@pytest.mark.parametrize("variable", ["KBRIDGE_CACHE", "HOME"])
-def test_cache_that_cannot_be_written(kbridge, variable: str) -> None:
+@pytest.mark.parametrize(
+    ("variable", "folder"),
+    [
+        ("KBRIDGE_CACHE", "/proc/nowhere"),
+        ("HOME", "/proc/nowhere"),
+        ("KBRIDGE_CACHE", "/proc/self"),
+    ],
+)
+def test_cache_that_cannot_be_written(kbridge, variable: str, folder: str) -> None:
     unset = ("KBRIDGE_CACHE", "XDG_CACHE_HOME")
     environment = {name: text for name, text in os.environ.items() if name not in unset}
-    done = kbridge("doctor", "--json", env={**environment, variable: "/proc/nowhere"})
+    done = kbridge("doctor", "--json", env={**environment, variable: folder})
     finding = findings(done)["cache"]
     assert finding["state"] == health.FAILED
-    assert "/proc/nowhere" in finding["says"]
+    assert folder in finding["says"]
     assert "KBRIDGE_CACHE" in finding["mend"]
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -85,3 +86,41 @@ def test_an_ignored_signal_stays_ignored() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout == "on\n"
+
+
+def test_a_held_signal_comes_when_the_block_is_over() -> None:
+    """Also one that another thread took, and while C++ code calls Python (lief's import)."""
+    done = []
+    try:
+        with interrupts.unwinding(signal.SIGTERM):
+            with interrupts.held():
+                other = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM))
+                other.start()
+                other.join()
+                time.sleep(0.01)
+                done.append("imported")
+            done.append("went on")
+    except interrupts.Interrupted as problem:
+        done.append(str(problem.number))
+    assert done == ["imported", str(int(signal.SIGTERM))]
+
+
+def test_lief_is_imported_in_peace() -> None:
+    script = (
+        "import os, signal, sys, threading\n"
+        "from kbridge import interrupts\n"
+        "def look(*_):\n"
+        "    if 'lief._lief' in sys.modules or 'lief' in sys.modules:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        sys.setprofile(None)\n"
+        "try:\n"
+        "    with interrupts.unwinding(signal.SIGTERM), interrupts.held():\n"
+        "        sys.setprofile(look)\n"
+        "        import lief\n"
+        "except interrupts.Interrupted:\n"
+        "    print('unwound', 'lief' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "unwound True\n", "")

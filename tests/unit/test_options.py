@@ -173,3 +173,42 @@ def test_help_that_cannot_be_written_is_an_error() -> None:
         )
     assert done.returncode == 1
     assert done.stderr.startswith("kbridge: error: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--version", "--help", "run --help", "--makefile", "adaptors", "cmake-dir",
+        "completion bash", "pkg-config-path --json",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(words: str, closed: str) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m kbridge {words} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+_NO_FOLDER = """
+import sys, tempfile
+from kbridge import cli
+def none(): raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/']")
+tempfile.gettempdir = none
+import os
+access = os.access
+os.access = lambda path, mode, **how: str(path) != "/nowhere" and not str(path).endswith("/tmp")
+os.environ["TMPDIR"] = "/nowhere"
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_no_temporary_folder() -> None:
+    command = [sys.executable, "-c", _NO_FOLDER, "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "FAILED   temporary folder" in done.stdout
+    assert "looked at /nowhere, /tmp, /var/tmp" in done.stdout
+    assert "export TMPDIR=" in done.stdout
+    assert done.stdout.count("untried") == done.stdout.count("needs: temporary folder") > 10
+    assert "Traceback" not in done.stderr
+    assert "standard output" not in done.stderr

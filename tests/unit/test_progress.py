@@ -19,9 +19,8 @@ progress._AFTER_SECONDS = DELAY
 with progress.doing("boiling water"):
     with progress.doing("an inner step"):
         if DELAY < 1:
-            while VERBOSITY == 0 and "rich.status" not in sys.modules:
+            while VERBOSITY == 0 and not progress._current._status:
                 time.sleep(0.01)
-            time.sleep(0.3)
         log.info("the first cup is full")
         progress.over()
         print("a program's words", file=sys.stderr)
@@ -29,10 +28,12 @@ print("rich" in sys.modules)
 """
 
 
-def on_terminal(verbosity: int = 0, after: float = 0.0, **environment: str) -> tuple[str, str]:
+def on_terminal(
+    verbosity: int = 0, after: float = 0.0, script: str = _SLOW, **environment: str
+) -> tuple[str, str]:
     """What the terminal (stderr) and stdout get."""
     ours, theirs = os.openpty()
-    script = _SLOW.replace("VERBOSITY", str(verbosity)).replace("DELAY", str(after))
+    script = script.replace("VERBOSITY", str(verbosity)).replace("DELAY", str(after))
     env = {**os.environ, "TERM": "xterm", **environment}
     with subprocess.Popen(
         [sys.executable, "-c", script], env=env, stdout=subprocess.PIPE, stderr=theirs, text=True
@@ -96,3 +97,13 @@ def test_no_terminal() -> None:
         "False\n",
         "kbridge: the first cup is full\na program's words\n",
     )
+
+
+def test_names_are_no_markup_and_stdout_is_left_alone() -> None:
+    script = _SLOW.replace("boiling", "o[/b]")
+    script = script.replace("progress.over()", 'print("a result", flush=True); progress.over()')
+    seen, out = on_terminal(script=script)
+    assert out == "a result\nTrue\n"
+    assert "o[/b] water ..." in seen
+    assert "a result" not in seen
+    assert "Traceback" not in seen
