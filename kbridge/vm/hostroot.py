@@ -169,7 +169,7 @@ def _tool() -> Path:
     if not found:
         raise KbridgeError(
             "--root host needs virtme-ng, which is not here",
-            hint="install it beside kbridge: pip install 'kbridge[host-root]'",
+            hint="install it beside kbridge: pip install virtme-ng==1.42",
         )
     return Path(found)
 

@@ -96,7 +96,7 @@ def test_without_virtme_ng(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(hostroot.shutil, "which", lambda *_: None)
     with pytest.raises(KbridgeError) as caught:
         hostroot._tool()
-    assert "pip install 'kbridge[host-root]'" in (caught.value.hint or "")
+    assert "pip install virtme-ng==1.42" in (caught.value.hint or "")
     with pytest.raises(KbridgeError) as caught:
         hostroot._check_busybox()
     assert "apt-get install busybox-static" in (caught.value.hint or "")
