@@ -309,6 +309,28 @@ def test_every_module_has_a_layer() -> None:
     assert not bad, f"add to LAYERS, and to ARCHITECTURE.md: {', '.join(bad)}"
 
 
+def test_architecture_names_every_file() -> None:
+    """In the table of its folder, behind the folder's name in bold."""
+    parts = re.split(r"^\*\*`([\w/]+)/`", text("ARCHITECTURE.md"), flags=re.MULTILINE)
+    tables = {
+        name: part.partition("\n## ")[0]
+        for name, part in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    folders = ("kbridge/", "guest/", "runtime/", "kernel/kelevate/", "scripts/")
+    code = [Path(name) for name in tracked() if name.startswith(folders)]
+    bad = []
+    for path in code:
+        folder = str(path.parent)
+        if folder.startswith("scripts"):
+            listed = f"`{path.parts[1]}" in tables["scripts"]
+        else:
+            unlisted = path.suffix not in (".py", ".c", ".h", ".S") or path.name == "__init__.py"
+            listed = unlisted or f"`{path.name}`" in tables.get(folder, "")
+        if not listed:
+            bad.append(str(path))
+    assert not bad, f"add to the tables of ARCHITECTURE.md: {', '.join(bad)}"
+
+
 def test_imports_point_one_way() -> None:
     known = modules()
     bad = []
