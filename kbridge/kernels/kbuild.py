@@ -148,10 +148,17 @@ def _explain(problem: CommandError, target: KernelTarget) -> CommandError:
             "a newer clang may, else use the kernel's own compiler: leave LLVM unset"
         )
     elif "not found" in text and "gcc" in text:
-        words = [word for word in text.replace(":", " ").split() if "gcc-" in word or word == "gcc"]
-        package = words[0].rsplit("/", 1)[-1] if words else "gcc"
-        package = package.replace("x86_64-linux-gnu-", "")
-        problem.hint = f"kernel {target.release} is built with {package}: apt-get install {package}"
+        words = [
+            word
+            for word in text.replace(":", " ").split()
+            if "gcc-" in word or word.endswith("gcc")
+        ]
+        program = words[0].rsplit("/", 1)[-1] if words else "gcc"
+        program = program.removeprefix("x86_64-linux-gnu-")
+        prefix, _, native = program.rpartition("-gcc")
+        # as Debian names cross compilers
+        package = f"gcc{native}-{prefix}" if prefix else program
+        problem.hint = f"kernel {target.release} is built with {program}: apt-get install {package}"
     return problem
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kbridge.errors import KbridgeError, UsageError
+from kbridge.errors import CommandError, KbridgeError, UsageError
 from kbridge.kernels import headers, kbuild, target
 
 
@@ -127,3 +127,20 @@ def test_headers_that_another_folder_has(tmp_path: Path) -> None:
     assert headers.file(folder, "a.h") == "own\n"
     assert headers.file(folder, "b.h") is None
     assert headers.file(tmp_path / "none", "b.h") is None
+
+
+@pytest.mark.parametrize(
+    ("program", "package"),
+    [
+        ("gcc-12", "gcc-12"),
+        ("x86_64-linux-gnu-gcc-12", "gcc-12"),
+        ("aarch64-linux-gnu-gcc-12", "gcc-12-aarch64-linux-gnu"),
+        ("/opt/bin/aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ],
+)
+def test_the_package_of_a_compiler_that_is_missing(
+    tmp_path: Path, program: str, package: str
+) -> None:
+    problem = CommandError("it failed", stderr=f"/bin/sh: 1: {program}: not found\n")
+    hint = kbuild._explain(problem, target.KernelTarget("6.1.0-test", tmp_path)).hint
+    assert str(hint).endswith(f": apt-get install {package}")
