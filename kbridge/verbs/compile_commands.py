@@ -191,15 +191,15 @@ def merge(database: Path, new: Sequence[Entry]) -> bool:
 
     False where the file had them already.
     """
-    known = _known(database)
-    files = {one["file"] for one in new}
-    kept = [one for one in known if one["file"] not in files]
-    merged = sorted([*kept, *new], key=lambda one: str(one["file"]))
-    if merged == known:
-        return False
     paths.make_parent(database)
-    paths.write_atomically(database, json.dumps(merged, indent=1) + "\n")
-    return True
+    with paths.alone(database.parent):  # what others add meanwhile would be lost
+        known = _known(database)
+        files = {one["file"] for one in new}
+        kept = [one for one in known if one["file"] not in files]
+        merged = sorted([*kept, *new], key=lambda one: str(one["file"]))
+        if merged != known:
+            paths.write_atomically(database, json.dumps(merged, indent=1) + "\n")
+    return merged != known
 
 
 def write(request: CompileCommandsRequest) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from kbridge.kernels import target
+from kbridge.verbs import compile_commands
 
 ROOT = Path(__file__).parents[2]
 CLANGD = "clangd-16"
@@ -203,3 +204,19 @@ def test_scons_variable(tmp_path: Path) -> None:
         str(folder / "fd_info.c"),
         str(folder / "fd_info_kmod.c"),
     }
+
+
+def test_several_at_once(tmp_path: Path) -> None:
+    """None loses what another one writes."""
+    database = tmp_path / "new folder/compile_commands.json"
+    names = [str(tmp_path / f"{index}.c") for index in range(40)]
+
+    def add(name: str) -> bool:
+        Path(name).touch()
+        return compile_commands.merge(
+            database, [{"directory": str(tmp_path), "file": name, "arguments": ["cc", name]}]
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(add, names))
+    assert sorted(entries(database)) == sorted(names)
