@@ -69,8 +69,8 @@ class Steps:
 
 
 def as_operand(path: Path) -> str:
-    """A path as no command takes it for an option."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
+    """A path as no command takes it for an option, or for a file of options (@FILE)."""
+    return f"./{path}" if str(path).startswith(("-", "@")) else str(path)
 
 
 def module_name(name: str) -> str:
@@ -166,7 +166,7 @@ def join_steps(
     flags: KbuildFlags, objects: Sequence[Path], output: Path, ldflags: Sequence[str] = ()
 ) -> list[list[str]]:
     """The commands that make one relocatable object of several, as Kbuild joins a module's."""
-    commands = [[*flags.link, *ldflags, "-o", str(output), *map(str, objects)]]
+    commands = [[*flags.link, *ldflags, "-o", str(output), *map(as_operand, objects)]]
     if flags.objtool and flags.objtool_on_link:
         commands.append([*flags.objtool, str(output)])
     return commands

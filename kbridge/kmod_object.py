@@ -9,6 +9,7 @@ them: kcompile.py and pack.py.
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -24,6 +25,21 @@ _ELF = b"\x7fELF"
 _MARK = "kbridge.kmod."  # no C name has a dot
 _IMAGE = ".kbridge"
 _DESCRIPTION = ".kbridge.description"
+
+FORMAT = 1  # of the description: another number where its fields mean something else
+# of each field its type, and that of what is in it
+_FIELDS: dict[str, tuple[type, type | None]] = {
+    "gates": (list, str),
+    "no_gate": (dict, str),
+    "imports": (list, str),
+    "addresses": (list, int),
+    "from_text": (dict, int),
+    "image_size": (int, None),
+    "mode": (str, None),
+    "stub": (dict, bool),
+    "release": (str, None),
+    "build_id": (str, None),
+}
 
 
 class Kind(Enum):
@@ -70,11 +86,15 @@ def _read(elf: Any, path: Path) -> Object:
 def read(path: Path) -> Object:
     """What the file is."""
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):  # would wait for a writer
+            raise UsageError(f"{path}: a pipe, and no object", hint="name a file")
         with path.open("rb") as stream:
             if stream.read(len(_ELF)) != _ELF:
                 return Object(path, Kind.OTHER)
             elf = ELFFile(stream)
             return _read(elf, path) if elf["e_type"] == "ET_REL" else Object(path, Kind.OTHER)
+    except KbridgeError:
+        raise
     except FileNotFoundError as problem:
         raise UsageError(f"{path}: no such object", hint="check the path") from problem
     except OSError as problem:
@@ -83,13 +103,37 @@ def read(path: Path) -> Object:
         raise KbridgeError(f"{path}: a damaged object", hint="compile it again") from problem
 
 
+def _is_field(known: dict[str, Any], name: str) -> bool:
+    of_all, of_each = _FIELDS[name]
+    if not isinstance(known.get(name), of_all):
+        return False
+    if of_each is None:
+        return True
+    each = known[name].values() if of_all is dict else known[name]
+    return all(isinstance(one, of_each) for one in each)
+
+
+def _described(text: bytes, path: Path) -> dict[str, Any]:
+    """The description, if it is one.  Raises ValueError, and KbridgeError for another kbridge's."""
+    known = json.loads(text)
+    if not isinstance(known, dict):
+        raise ValueError
+    if known.get("format") != FORMAT:
+        raise KbridgeError(
+            f"{path}: packed by another version of kbridge", hint="make it again: kbridge pack"
+        )
+    if not all(_is_field(known, name) for name in _FIELDS):
+        raise ValueError
+    return known
+
+
 def unpack(path: Path) -> tuple[dict[str, Any], bytes]:
     """The description and the image of a packed object."""
     try:
         with path.open("rb") as stream:
             elf = ELFFile(stream)
             image, text = (reader.section(elf, name).data() for name in (_IMAGE, _DESCRIPTION))
-        return dict(json.loads(text)), image
+        return _described(text, path), image
     except (AttributeError, ELFError, OSError, ValueError) as problem:
         raise KbridgeError(
             f"{path}: not what kbridge pack wrote, or damaged", hint="make it again: kbridge pack"

@@ -20,6 +20,7 @@ from elftools.elf.elffile import ELFFile
 
 from kbridge import elf as reader
 from kbridge.errors import CommandError, KbridgeError
+from kbridge.kcompile import as_operand
 from kbridge.libkernel import SONAME, VERSION
 from kbridge.pack import PAGE
 from kbridge.runtime import RUN_FOLDER
@@ -52,7 +53,8 @@ def command(
     """
     kind = ["-shared"] if shared else []
     needed = libraries(kernel, runtime)
-    return [*compiler, *kind, "-o", str(output), *map(str, objects), *needed, *ldflags]
+    operands = map(as_operand, objects)
+    return [*compiler, *kind, "-o", str(output), *operands, *needed, *ldflags]
 
 
 def script(addresses: Mapping[str, int]) -> str:

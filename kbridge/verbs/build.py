@@ -22,6 +22,7 @@ from kbridge import (
     gates,
     imports,
     kcompile,
+    kmod_object,
     libkernel,
     link,
     log,
@@ -45,7 +46,7 @@ from kbridge.symbols import files as files_of
 from kbridge.symbols.table import SymbolTable
 
 _CXX = (".cc", ".cpp", ".cxx", ".C", ".c++")
-_SOURCES = (".c", ".s", ".S", *_CXX)
+APP_SOURCES = (".c", ".s", ".S", *_CXX)
 LINKABLE = (".o", ".a", ".so")
 _TEXT = "_text"
 
@@ -158,9 +159,9 @@ def check(request: BuildRequest, made: Collection[Path] = ()) -> None:
 
 
 def check_app_kind(path: Path) -> None:
-    if path.suffix not in (*_SOURCES, *LINKABLE):
+    if path.suffix not in (*APP_SOURCES, *LINKABLE):
         raise UsageError(
-            f"{path}: not an app source (known: {' '.join((*_SOURCES, *LINKABLE))})",
+            f"{path}: not an app source (known: {' '.join((*APP_SOURCES, *LINKABLE))})",
             hint="compile it yourself and give its object",
         )
 
@@ -307,6 +308,7 @@ def generate(
     gates.write(image, kcompile.module_name(name), binding, files.assembly, lines)
     names = [entry.name for entry in image.imports]
     description = {
+        "format": kmod_object.FORMAT,
         "gates": [gate.name for gate in image.gates],
         "no_gate": image.no_gate,
         "imports": names,

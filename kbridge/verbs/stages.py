@@ -27,8 +27,18 @@ from kbridge.kmod_object import Kind, Object
 from kbridge.verbs import build
 from kbridge.verbs.build import BuildRequest, Kmod
 
-_RULE = re.compile(rb"(\\.|[^\\\s])+:(\s|$)")  # TARGET:
-_CXX_RUNTIME = ("_ZS", "_ZTV", "_Zn", "_Zd", "__cxa_", "__gxx_")
+_WORD = r"(?:\\.|[^\\\s:]|:(?!\s|$))+"
+_HEADERS = re.compile(rf"({_WORD}):((?: +{_WORD})*) *(?:\n+{_WORD}: *)*\n*")  # a depfile, -MP
+# C++'s names and its library's; Rust's look alike, and end in a hash
+_CXX = re.compile(r"(?!_ZN.*17h[0-9a-f]{16}E$)_Z|__cxa_|__gxx_")
+# what packing is told, and an object that is packed cannot be
+_FOR_PACKING = {
+    "debug": "-g",
+    "mitigations": "--mitigations",
+    "choices": "--symbol",
+    "allow": "--allow",
+    "stack_limit": "--stack-limit",
+}
 _OBJECT_MODE, _PROGRAM_MODE = 0o666, 0o777
 
 
@@ -44,11 +54,13 @@ def _check_output(request: BuildRequest, inputs: Sequence[Path]) -> None:
     paths.check_output(request.output)
     if request.debug_file:
         paths.check_output(request.debug_file)
-    real = request.output.resolve()
-    if any(one.resolve() == real for one in inputs):
-        raise UsageError(
-            f"{request.output}: is to be read and written", hint="name another output: -o FILE"
-        )
+    _refuse_same(request.output, inputs, "is to be read and written", "-o FILE")
+
+
+def _refuse_same(path: Path, others: Sequence[Path], what: str, option: str) -> None:
+    real = path.resolve()
+    if any(one.resolve() == real for one in others):
+        raise UsageError(f"{path}: {what}", hint=f"name another file: {option}")
 
 
 def _name(request: BuildRequest, name: str | None) -> str:
@@ -70,12 +82,33 @@ def cflags(request: BuildRequest, name: str | None) -> str:
     return shlex.join([*words[1:], *names, *folders, *request.kcflags])
 
 
-def _check_depfile(path: Path) -> None:
-    """Refuse to replace what does not begin as a rule for make does."""
-    start = path.read_bytes()[:4096] if path.is_file() else b""
-    if path.is_dir() or (start and not _RULE.match(start)):
+def _as_make_has_it(path: Path) -> str:
+    """The name of a file in a rule, as compilers write it; without its folder."""
+    return re.sub(r"([ \t#])", r"\\\1", path.name.replace("$", "$$"))
+
+
+def _is_depfile(text: str, source: Path, output: Path) -> bool:
+    """Whether that is what a compiler wrote for this source or output, and no Makefile."""
+    rules = _HEADERS.fullmatch(text.replace("\\\n", " "))
+    if not rules:
+        return False
+    target, first = rules[1], rules[2].lstrip() + " "
+    made, read = (re.escape(_as_make_has_it(path)) for path in (output, source))
+    return bool(re.fullmatch(rf"(.*/)?{made}", target) or re.match(rf"({_WORD}/)?{read} ", first))
+
+
+def _check_depfile(path: Path, source: Path, output: Path) -> None:
+    """Refuse to replace what is no depfile of this source."""
+    _refuse_same(path, [source], "is to be read and written", "--depfile FILE")
+    _refuse_same(path, [output], "the object and its depfile cannot be one", "--depfile FILE")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise UsageError(f"{path}: not a regular file", hint="name another file: --depfile FILE")
+    text = path.read_text(errors="replace")
+    if text and not _is_depfile(text, source, output):
         raise UsageError(
-            f"{path}: is there and no rule for make, so it is not replaced",
+            f"{path}: is there and no depfile of {source}, so it is not replaced",
             hint="remove it first, or name another file: --depfile FILE",
         )
 
@@ -90,7 +123,7 @@ def pic(request: BuildRequest, name: str | None = None, depfile: Path | None = N
     build.check_kmod_kind(source)
     _check_output(request, [source])
     if depfile:
-        _check_depfile(depfile)
+        _check_depfile(depfile, source, request.output)
     target = kernel_target.find(request.kernel, request.kdir)
     flags = build.kernel_flags(request, target)
     with paths.scratch("kbridge-pic-") as folder:
@@ -125,7 +158,12 @@ def _target(request: BuildRequest, objects: Sequence[Object]) -> KernelTarget:
         )
     given = request.kernel or request.kdir or os.environ.get("KDIR")
     said = next(iter(releases), None)
-    target = kernel_target.find(request.kernel if given else said, request.kdir)
+    try:
+        target = kernel_target.find(request.kernel if given else said, request.kdir)
+    except UsageError as problem:
+        if said and not given:  # pic was told where they are
+            problem.hint = f"say where they are: --kdir DIR; or {problem.hint}"
+        raise
     if said:
         _agree(releases[said], said, target)
     return target
@@ -206,7 +244,7 @@ def libs(request: BuildRequest) -> str:
 
 
 def _check_app(path: Path) -> None:
-    if path.suffix in (*kcompile.KMOD_SUFFIXES, ".cc", ".cpp", ".cxx"):
+    if path.suffix in (*kcompile.KMOD_SUFFIXES, *build.APP_SOURCES):
         raise UsageError(
             f"{path}: a source, and link takes objects",
             hint="compile it: kbridge pic for a kmod source, your own compiler for the app's; "
@@ -214,13 +252,29 @@ def _check_app(path: Path) -> None:
         )
 
 
-def _packed(request: BuildRequest, packed: Object, folder: Path) -> tuple[Kmod, Path | None]:
+def _refuse_packing(request: BuildRequest, name: str | None, packed: Path, mode: str) -> None:
+    """Refuse words that would do nothing, since that is packed."""
+    plain = BuildRequest((), (), request.output)
+    given = [
+        option
+        for field, option in _FOR_PACKING.items()
+        if getattr(request, field) not in (getattr(plain, field), [])
+    ]
+    given += ["--name"] if name else []
+    given += ["--link"] if request.link not in (plain.link, mode) else []
+    if given:
+        raise UsageError(
+            f"{packed}: already packed, and {given[0]} is for packing",
+            hint=f"kbridge pack {given[0]}",
+        )
+
+
+def _packed(
+    request: BuildRequest, name: str | None, packed: Object, folder: Path
+) -> tuple[Kmod, Path | None]:
     """The files that link_program() reads, from a packed object; and the link stub."""
     known, image = kmod_object.unpack(packed.path)
-    if request.debug:
-        raise UsageError(
-            f"{packed.path}: already packed, and -g is for packing", hint="kbridge pack -g"
-        )
+    _refuse_packing(request, name, packed.path, known["mode"])
     if request.kernel or request.kdir:
         _agree(packed.path, known["release"], kernel_target.find(request.kernel, request.kdir))
     files = replace(Kmod.files(folder, "kmod", request.link), object=packed.path)
@@ -254,8 +308,7 @@ def _sorted(objects: Sequence[Object]) -> tuple[list[Object], list[Object]]:
 
 def _is_cxx(app: Sequence[Object]) -> bool:
     """Whether C++'s driver has to link the app, for its library."""
-    names = {name for one in app for name in link.undefined(one.path)}
-    return any(name.startswith(_CXX_RUNTIME) for name in names)
+    return any(_CXX.match(name) for one in app for name in link.undefined(one.path))
 
 
 def link_objects(request: BuildRequest, name: str | None = None) -> None:
@@ -271,7 +324,7 @@ def link_objects(request: BuildRequest, name: str | None = None) -> None:
         )
     with paths.scratch("kbridge-link-") as folder:
         if kmods[0].kind is Kind.PACKED:
-            files, kernel = _packed(request, kmods[0], folder)
+            files, kernel = _packed(request, name, kmods[0], folder)
         else:
             files, _ = _generate(request, kmods, folder, _name(request, name))
             kernel = files.kernel

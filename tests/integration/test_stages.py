@@ -44,6 +44,9 @@ int main(void)
 """
 
 
+CLOCK = "chrono::system_clock::now()"  # nothing else of C++'s library
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder, with a space in its name, of an app (compiled) and the sources of a kmod."""
@@ -142,13 +145,43 @@ def test_a_library(kbridge: Kbridge, project: Path) -> None:
 
 
 def test_an_app_in_cxx(kbridge: Kbridge, project: Path) -> None:
-    (project / "app.cc").write_text(
-        '#include <iostream>\nextern "C" {\n#include "it.h"\n}\n'
-        "int main() { std::cout << kmod_pid(); }\n"
-    )
-    subprocess.run(["g++", "-c", "app.cc"], cwd=project, check=True)
-    done = kbridge("link", "app.o", *compiled(kbridge, project), "-o", "app", cwd=project)
+    objects = compiled(kbridge, project)
+    for header, used in (("iostream", "cout << kmod_pid()"), ("chrono", CLOCK)):
+        (project / "app.cc").write_text(
+            f'#include <{header}>\nextern "C" {{\n#include "it.h"\n}}\n'
+            f"int main() {{ std::{used}; return kmod_pid(); }}\n"
+        )
+        subprocess.run(["g++", "-c", "app.cc"], cwd=project, check=True)
+        done = kbridge("link", "app.o", *objects, "-o", "app", cwd=project)
+        assert done.returncode == 0, done.stderr
+
+
+def test_names_that_look_like_options(kbridge: Kbridge, project: Path) -> None:
+    kmod, twice = compiled(kbridge, project)
+    (project / "-a.o").write_bytes((project / "app.o").read_bytes())
+    (project / "@k.o").write_bytes((project / kmod).read_bytes())
+    done = kbridge("link", "-o", "app", twice, "@k.o", "--", "-a.o", cwd=project)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("5", "not what kbridge pack wrote, or damaged"),
+        ("{}", "packed by another version of kbridge"),
+        ('{"format": 1}', "not what kbridge pack wrote, or damaged"),
+    ],
+)
+def test_a_description_of_others(
+    kbridge: Kbridge, made: Path, tmp_path: Path, text: str, says: str
+) -> None:
+    (tmp_path / "text").write_text(text)
+    update = ["objcopy", "--update-section", f".kbridge.description={tmp_path}/text"]
+    subprocess.run([*update, made / "packed.o", tmp_path / "packed.o"], check=True)
+    done = kbridge("link", made / "app.o", "packed.o", "-o", "app", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"kbridge: error: packed.o: {says}\n" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_flags_are_what_the_object_is_compiled_with(
@@ -189,6 +222,7 @@ def test_a_depfile_is_a_rule_for_make(kbridge: Kbridge, project: Path) -> None:
         os.utime(header, (2**32, 2**32))
         assert outdated()
         os.utime(header, (0, 0))
+    assert kbridge("pic", "kmod.c", *how, cwd=project).returncode == 0  # it is replaced
     (headers / "more.h").unlink()  # make can still tell, and has it compiled again
     assert outdated()
 
@@ -220,10 +254,23 @@ BAD = [
     (("link", "app.o", "packed.o", "kmod.o", "-o", "o"), 2, "one packed object"),
     (("link", "app.c", "packed.o", "-o", "o"), 2, "app.c: a source"),
     (("link", "app.o", "damaged.o", "-o", "o"), 1, "damaged"),
-    (("pic", "kmod.c", "-o", "o.o", "--depfile", "it.h"), 2, "it.h: is there and no rule"),
-    (("pic", "kmod.c", "-o", "o.o", "--depfile", "."), 2, "no rule for make"),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "it.h"), 2, "it.h: is there and no depfile"),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "Makefile"), 2, "Makefile: is there and no "),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "of-another.d"), 2, "no depfile of kmod.c"),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "."), 2, ".: not a regular file"),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "/dev/null"), 2, "not a regular file"),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "kmod.c"), 2, "kmod.c: is to be read and"),
+    (("pic", "kmod.c", "-o", "o.o", "--depfile", "./o.o"), 2, "the object and its depfile"),
     (("pack", "kmod.o", "kmod.o", "-o", "o.o"), 2, "kmod.o: given twice"),
-    (("link", "app.o", "packed.o", "-o", "o", "-g"), 2, "already packed"),
+    (("pack", "a-pipe", "-o", "o.o"), 2, "a-pipe: a pipe, and no object"),
+    (("link", "app.C", "packed.o", "-o", "o"), 2, "app.C: a source"),
+    (("link", "app.o", "packed.o", "-o", "o", "-g"), 2, "already packed, and -g is for packing"),
+    (("link", "app.o", "packed.o", "-o", "o", "--name", "n"), 2, "and --name is for packing"),
+    (("link", "app.o", "packed.o", "-o", "o", "--link", "script"), 2, "and --link is for"),
+    (("link", "app.o", "packed.o", "-o", "o", "--allow", "stack"), 2, "and --allow is for"),
+    (("link", "app.o", "packed.o", "-o", "o", "--symbol", "a=0x1"), 2, "and --symbol is for"),
+    (("link", "app.o", "packed.o", "-o", "o", "--stack-limit", "9"), 2, "and --stack-limit is"),
+    (("link", "app.o", "packed.o", "-o", "o", "--mitigations", "drop"), 2, "and --mitigations"),
     (("link", "app.o", "packed.o", "-o", "o", "--kernel", "FIRST"), 2, "packed.o is for kernel "),
     (("link", "app.o", "kmod.o", "-o", "o", "--kernel", "FIRST"), 2, "kmod.o is for kernel "),
     (("libs", "--kernel", "6.1.0-nothing"), 2, "no headers for kernel 6.1.0-nothing"),
@@ -247,6 +294,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, kbridge: Kbridge,
     ):
         done = kbridge(*words, cwd=folder)
         assert done.returncode == 0, done.stderr
+    (folder / "Makefile").write_text("o.o: kmod.c it.h\n\ttouch o.o\n")
+    (folder / "of-another.d").write_text("other.o: other.c it.h\n\nit.h:\n")
+    (folder / "app.C").touch()
+    os.mkfifo(folder / "a-pipe")
     (folder / "damaged.o").write_bytes((folder / "packed.o").read_bytes()[:900])
     return folder
 
@@ -261,13 +312,13 @@ def test_bad_input(
     says: str,
 ) -> None:
     words = tuple(word.replace("FIRST", kernels[0].release) for word in words)
-    before = {path: path.read_bytes() for path in made.iterdir()}
+    before = {path: path.read_bytes() for path in made.iterdir() if path.is_file()}
     done = kbridge(*words, cwd=made)
     assert (done.returncode, done.stdout) == (status, "")
     assert says in done.stderr
     assert done.stderr.count("kbridge: hint: ") == 1
     assert "Traceback" not in done.stderr
-    assert {path: path.read_bytes() for path in made.iterdir()} == before
+    assert {path: path.read_bytes() for path in made.iterdir() if path.is_file()} == before
 
 
 def test_checks_of_build_hold_for_link(kbridge: Kbridge, project: Path) -> None:
