@@ -76,6 +76,8 @@ def release_key(release: str) -> tuple[tuple[int, int, str], ...]:
 
 def meant(release: str, known: Sequence[str]) -> str:
     """A question for hints, 'did you mean R? If not: ', where a known release is near; else ''."""
+    if release in known:
+        return ""
     begin = [one for one in known if one.startswith(release)]
     near = difflib.get_close_matches(release, known, n=3, cutoff=0.7)
     found = list(dict.fromkeys([*begin, *near]))[:3]

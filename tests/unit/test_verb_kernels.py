@@ -240,3 +240,13 @@ def test_json_has_what_the_table_has() -> None:
         ("linux-headers-5.2.0-c", False),
         ("linux-image-5.2.0-c", True),
     ]
+
+
+def test_what_a_mistyped_release_is_near_to() -> None:
+    known = ["6.1.0-56-amd64", "6.1.0-56-cloud-amd64", "6.12.117+deb12-cloud-amd64"]
+    assert target.meant("6.1.0-56-clod-amd64", known).startswith(
+        "did you mean 6.1.0-56-cloud-amd64"
+    )
+    assert "6.12.117+deb12-cloud-amd64" in target.meant("6.12", known)
+    assert target.meant("5.10.0-x", known) == ""
+    assert target.meant(known[0], known) == ""
