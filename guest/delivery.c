@@ -7,7 +7,8 @@
 #include <unistd.h>
 #include "guest.h"
 
-static int file = -1; /* the one whose content comes */
+static int file = -1;						   /* the one whose content comes */
+static struct timespec written[2] = { { .tv_nsec = UTIME_OMIT } }; /* at its host */
 
 static void make_parent(const char *path)
 {
@@ -22,12 +23,12 @@ static void make_parent(const char *path)
 		fail("cannot make the folder %s: %s", parent, strerror(errno));
 }
 
-/* The mode and path of a frame; folders on the way are made. */
-static const char *placed(const struct frame *frame, uint32_t *mode)
+/* The mode and path of a frame, `more` bytes between them; folders on the way are made. */
+static const char *placed(const struct frame *frame, uint32_t *mode, size_t more)
 {
-	const char *path = frame->payload + sizeof(*mode);
+	const char *path = frame->payload + sizeof(*mode) + more;
 
-	if (frame->head.size <= sizeof(*mode) || *path != '/')
+	if (frame->head.size <= sizeof(*mode) + more || *path != '/')
 		fail("a damaged frame");
 	memcpy(mode, frame->payload, sizeof(*mode));
 	make_parent(path);
@@ -37,7 +38,7 @@ static const char *placed(const struct frame *frame, uint32_t *mode)
 static void make_folder(const struct frame *frame)
 {
 	uint32_t mode;
-	const char *path = placed(frame, &mode);
+	const char *path = placed(frame, &mode, 0);
 
 	if (make_folders(path) || chmod(path, mode))
 		fail("cannot make the folder %s: %s", path, strerror(errno));
@@ -45,9 +46,13 @@ static void make_folder(const struct frame *frame)
 
 static void make_file(const struct frame *frame)
 {
+	uint64_t when;
 	uint32_t mode;
-	const char *path = placed(frame, &mode);
+	const char *path = placed(frame, &mode, sizeof(when));
 
+	memcpy(&when, frame->payload + sizeof(mode), sizeof(when));
+	written[1].tv_sec = when / 1000000000;
+	written[1].tv_nsec = when % 1000000000;
 	if (unlink(path) && errno != ENOENT)
 		fail("cannot replace %s: %s", path, strerror(errno));
 	file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -88,7 +93,7 @@ int take_delivery(const struct frame *frame)
 		add_content(frame);
 		return 1;
 	}
-	if (file >= 0 && close(file))
+	if (file >= 0 && (futimens(file, written) || close(file)))
 		fail("cannot write a file: %s", strerror(errno));
 	file = -1;
 	switch (frame->head.type) {

@@ -35,7 +35,7 @@ enum frame_type {
 	/* before it: */
 	FRAME_WAKE = 22,	/* u64 nanoseconds since 1970, 64 random bytes */
 	FRAME_MAKE_FOLDER = 23, /* u32 mode, path */
-	FRAME_MAKE_FILE = 24,	/* u32 mode, path; its content follows */
+	FRAME_MAKE_FILE = 24,	/* u32 mode, u64 mtime in ns, path; its content follows */
 	FRAME_MAKE_LINK = 25,	/* path, NUL, text */
 	FRAME_CONTENT = 26,	/* bytes */
 	/* both ways; `stream` is 0, 1 or 2 */

@@ -34,7 +34,13 @@ def _cache_root() -> Path:
     if base:
         return Path(base)
     xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg else Path.home() / ".cache") / "kbridge"
+    try:
+        return (Path(xdg) if xdg else Path.home() / ".cache") / "kbridge"
+    except RuntimeError as problem:  # a user without HOME, and unknown to this machine
+        raise KbridgeError(
+            "no home folder, so no place for the cache",
+            hint="set KBRIDGE_CACHE to a folder that you can write",
+        ) from problem
 
 
 def cache_place(*parts: str) -> Path:

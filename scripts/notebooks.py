@@ -76,7 +76,10 @@ def execute(notebooks: Sequence[Path], release: str, how: Sequence[str], output:
         _run(command, "a notebook", stdout=made, env=environment)
         made.seek(0)
         with tarfile.open(fileobj=made) as tar:
-            tar.extractall(output, filter="data")
+            for one in tar.getmembers():  # a filter for extractall() comes with Python 3.11.4
+                content = tar.extractfile(one) if one.isfile() else None
+                if content:
+                    (output / Path(one.name).name).write_bytes(content.read())
 
 
 def figures(notebook: Path) -> Iterator[tuple[str, bytes]]:
@@ -128,6 +131,11 @@ def main(words: Sequence[str]) -> int:
     except KbridgeError as problem:
         log.error(problem)
         return 1
+    except OSError as problem:
+        log.error(KbridgeError(f"{problem.filename}: {problem.strerror}", hint="--output DIR"))
+        return 1
+    except KeyboardInterrupt:
+        return 130
     print(f"executed on kernel {release}: {given.output}")
     return 0
 

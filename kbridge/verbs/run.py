@@ -549,6 +549,8 @@ def run(request: RunRequest) -> int:
         if problem.status < GUEST_PANIC:
             problem.status = OWN_FAILURE
         raise
+    except BrokenPipeError:  # of --dry-run: whoever read it has gone
+        raise
     except OSError as problem:
         where = f"{problem.filename}: " if problem.filename else ""
         raise KbridgeError(f"{where}{problem.strerror or problem}", status=OWN_FAILURE) from problem

@@ -46,6 +46,15 @@ class Console:
             except (OSError, ValueError, AttributeError):
                 self._show = False  # nobody is listening
 
+    def said(self) -> bytes:
+        """The end of what it said, up to 1 MiB."""
+        return bytes(self._tail)
+
+    def forget(self) -> None:
+        """What comes next is another machine's."""
+        self._tail.clear()
+        self._panicked = None
+
     def hangs_in_panic(self) -> bool:
         """Whether the kernel has given up and the machine has not ended since."""
         return self._panicked is not None and time.monotonic() > self._panicked + _PANIC_SECONDS

@@ -21,6 +21,7 @@ from kbridge.vm.program import Program
 OURS = "/.kbridge"  # the guest's own folder, in its root
 
 _FORM = "1"  # of the base; to be raised with every change that old cached files lack
+_KEPT = 5  # bases of a kernel beside the newest
 _INIT_FLAGS = ("-O2", "-s", "-static", "-std=gnu11", "-D_GNU_SOURCE")
 
 _LOADER = Path("/lib64/ld-linux-x86-64.so.2")  # where the psABI has it
@@ -146,7 +147,22 @@ def base(image: KernelImage, files: GuestFiles) -> Path:
         with packed.open("wb") as stream:
             initramfs.pack(base_tree(image, files, folder), stream)
         paths.write_atomically(output, packed.read_bytes())
+    _prune(output, image.release)
     return output
+
+
+def _prune(made: Path, release: str) -> None:
+    """Those of earlier kelevates and C libraries go, all but the newest."""
+
+    def age(file: Path) -> float:
+        try:
+            return file.stat().st_mtime
+        except OSError:
+            return 0.0  # another kbridge was here
+
+    others = [file for file in made.parent.glob(f"{release}-*.cpio") if file != made]
+    for old in sorted(others, key=age, reverse=True)[_KEPT:]:
+        old.unlink(missing_ok=True)
 
 
 def _split(word: str) -> tuple[Path, str]:
@@ -182,7 +198,7 @@ def delivered(tree: initramfs.Tree) -> initramfs.Tree:
 
 
 def check_memory(tree: initramfs.Tree, memory: int) -> None:
-    """Raise KbridgeError where the files cannot fit: the kernel holds them twice for a while.
+    """Raise KbridgeError where the files cannot fit: the guest's root is half its memory.
 
     `memory` is in MiB; 128 of them are the kernel's and the base's.
     """

@@ -19,13 +19,15 @@ from kbridge.vm.initramfs import Tree
 from kbridge.vm.protocol import Type
 
 _MODE = struct.Struct("<I")
+_FILE = struct.Struct("<IQ")  # mode, nanoseconds since 1970 when it was last written
 
 
 def _file(guest: str, host: Path) -> Iterator[bytes]:
     try:
         with host.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            yield protocol.encode(Type.MAKE_FILE, _MODE.pack(mode) + os.fsencode(guest))
+            status = os.fstat(stream.fileno())
+            head = _FILE.pack(stat.S_IMODE(status.st_mode), max(0, status.st_mtime_ns))
+            yield protocol.encode(Type.MAKE_FILE, head + os.fsencode(guest))
             while piece := stream.read(protocol.MAX_PAYLOAD):
                 yield protocol.encode(Type.CONTENT, piece)
     except OSError as problem:

@@ -8,6 +8,7 @@ happens, it is gone when `run` returns or raises.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import shutil
@@ -32,13 +33,16 @@ from kbridge.vm.states import Shelf, State, StateError
 BOOT_SECONDS = 300.0  # until the guest is ready; some 2 s is usual without KVM
 WAKE_SECONDS = 60.0  # until it has taken the time; some 50 ms are usual
 _POWER_OFF_SECONDS = 10.0
+_STILL_HERE = ("/bin/sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 
 
 def _start(argv: list[str], inherited: Sequence[int], errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    # QEMU must not outlive this process, however that ends; the guest also powers off when the
-    # channel is unplugged.  In a session of its own, so that Ctrl-C is ours to act upon.
-    setpriv = shutil.which("setpriv")
-    guard = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+    # QEMU must not outlive this process, however that ends: setpriv asks for a signal, the shell
+    # looks whether it was too late for that.  In a session of its own, so that Ctrl-C is ours to
+    # act upon.
+    setpriv = _setpriv()
+    asks = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+    guard = [*asks, *_STILL_HERE, str(os.getpid())] if asks else []
     log.detail(shlex.join(argv))
     try:
         return subprocess.Popen(
@@ -51,6 +55,10 @@ def _start(argv: list[str], inherited: Sequence[int], errors: IO[bytes]) -> subp
         )
     except OSError as problem:
         raise KbridgeError(f"cannot start {argv[0]}: {problem.strerror}") from problem
+
+
+def _setpriv() -> str | None:
+    return shutil.which("setpriv")
 
 
 @contextlib.contextmanager
@@ -156,19 +164,26 @@ def _started(
             raise KbridgeError(f"the guest says what it should not: {problem}") from problem
 
 
-def _keep(guest: _Guest, memory: int, shelf: Shelf) -> None:
-    """Save the state of a machine that has booted, and let it go on."""
+def _keep(guest: _Guest, memory: int, shelf: Shelf, console: Console) -> None:
+    """Save the state of a machine that has booted, and let it go on.
+
+    Not of one that had something to warn of: later runs would not hear of it.
+    """
     assert guest.monitor is not None
+    if guest.relay.outcome.warnings:
+        return
     try:
         monitor = Monitor(guest.monitor)
         with tempfile.TemporaryFile(prefix="kbridge-state-") as devices:
             monitor.save(devices.fileno())
             try:
-                shelf.put(memory, devices.fileno())
+                shelf.put(memory, devices.fileno(), console.said())
             finally:
                 monitor.go_on()
     except (MonitorError, OSError, KbridgeError) as problem:
-        log.detail(f"the machine's state is not saved: {problem}")
+        full = isinstance(problem, OSError) and problem.errno == errno.ENOSPC
+        say = log.info if full else log.detail
+        say(f"the machine's state is not saved, so the next run boots again: {problem}")
 
 
 def _booted(machine: qemu.Machine, attempt: Attempt, kvm: bool, shelf: Shelf | None) -> Outcome:
@@ -182,7 +197,7 @@ def _booted(machine: qemu.Machine, attempt: Attempt, kvm: bool, shelf: Shelf | N
         if guest.relay.booted(BOOT_SECONDS):
             log.detail(f"booted after {guest.relay.outcome.hello:.1f} s")
             if shelf and memory:
-                _keep(guest, memory.descriptor, shelf)
+                _keep(guest, memory.descriptor, shelf, attempt.console)
             if guest.relay.woken(WAKE_SECONDS):
                 guest.relay.run()
         return guest.finish()
@@ -192,24 +207,33 @@ def _checked(guest: _Guest, state: State) -> None:
     """Have QEMU load the state, while its digests are compared.  Raises StateError."""
     assert guest.monitor is not None
     wrong: list[StateError] = []
+    right: list[bool] = []
 
     def check() -> None:
         try:
             state.check()
+            right.append(True)
         except StateError as problem:
             wrong.append(problem)
+        except Exception as problem:  # whatever it is: it was not compared
+            wrong.append(StateError(f"it cannot be read: {problem}"))
 
     thread = threading.Thread(target=check)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # as many threads as there may be
+        check()
     try:
         monitor = Monitor(guest.monitor)
         monitor.load(state.devices)
     except MonitorError as problem:
-        wrong.append(StateError(guest.last_words() or str(problem)))
+        said = filter(None, (str(problem), guest.last_words()))
+        wrong.append(StateError("; ".join(said)))
     finally:
-        thread.join()
-    if wrong:
-        raise wrong[0]
+        if thread.ident is not None:
+            thread.join()
+    if wrong or not right:
+        raise wrong[0] if wrong else StateError("it was not compared with its digests")
     try:
         monitor.go_on()
     except MonitorError as problem:
@@ -219,6 +243,7 @@ def _checked(guest: _Guest, state: State) -> None:
 def _resumed(machine: qemu.Machine, attempt: Attempt, kvm: bool, state: State) -> Outcome:
     """Raises StateError as long as no program has been started."""
     memory = qemu.Memory(state.memory, shared=False)
+    attempt.console.take(state.console)
     with _started(machine, attempt, kvm, memory, [state.devices]) as guest:
         _checked(guest, state)
         if not guest.relay.woken(WAKE_SECONDS):
@@ -242,14 +267,20 @@ def run(machine: qemu.Machine, attempt: Attempt, *, keeps: bool = False) -> Outc
     `keeps`: go on from a saved state, or save one.  Raises KbridgeError when QEMU does not start.
     """
     kvm = qemu.kvm_works()
-    shelf = Shelf(machine, kvm=kvm) if keeps else None
+    # a machine that waits for its state ends by nothing but the signal
+    able = _setpriv() and hasattr(os, "memfd_create")
+    shelf = Shelf(machine, kvm=kvm) if keeps and able else None
     state = shelf.take() if shelf else None
     if shelf and state:
         with contextlib.closing(state):
             try:
-                return _resumed(machine, attempt, kvm, state)
+                outcome = _resumed(machine, attempt, kvm, state)
+                if outcome.ready is None:
+                    shelf.discard("it does not wake up")
+                return outcome
             except StateError as problem:
-                shelf.discard(problem)
+                shelf.discard(f"{problem}; booting anew")
+                attempt.console.forget()
     return _booted(machine, attempt, kvm, shelf)
 
 

@@ -10,6 +10,7 @@ those of the state.  Not for the machine itself (machine.py).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -28,10 +29,16 @@ _BLOCK = 1 << 16
 _SECONDS = 24 * 3600.0
 _KEPT = 6  # states; the one that was not used for longest goes
 _MEMORY, _DEVICES, _MANIFEST = "memory", "devices", "manifest"
+_MOST = 8 << 20  # bytes of a manifest: what the console said is part of it
+_SPARE = 256 << 20  # bytes of the disk that are left to others
 
 
 class StateError(Exception):
     """A state that cannot be used; why."""
+
+
+class StaleError(StateError):
+    """Nothing is wrong with it but its age."""
 
 
 def _identity(file: Path) -> str:
@@ -40,12 +47,19 @@ def _identity(file: Path) -> str:
 
 
 def _processor() -> str:
-    """What a state saved under KVM depends on; an emulated processor is the same everywhere."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-        named = ("model", "stepping", "microcode", "flags")
-        return "\n".join(line for line in lines if line.startswith(named))
-    return ""
+    """What a state saved under KVM depends on: all of this boot of this machine.
+
+    An emulated processor is the same everywhere.
+    """
+    files = (
+        Path("/proc/sys/kernel/random/boot_id"),
+        *Path("/sys/module").glob("kvm*/parameters/*"),
+    )
+    said = []
+    for file in sorted(files):
+        with contextlib.suppress(OSError):
+            said.append(f"{file}={file.read_text().strip()}")
+    return "\n".join(said)
 
 
 def _made_of(machine: qemu.Machine, kvm: bool) -> list[str]:
@@ -93,8 +107,11 @@ class State:
     """An opened state; whatever becomes of its folder, its files stay as they are."""
 
     def __init__(self, folder: Path, made_of: Sequence[str]) -> None:
-        """Raises StateError, and FileNotFoundError where there is none."""
+        """Raises StateError, FileNotFoundError where there is none, and OSError where it may not
+        be opened.
+        """
         self._open: list[int] = []
+        self.console = b""
         try:
             place = self._add(folder, os.O_DIRECTORY)
             for name in (_MEMORY, _DEVICES, _MANIFEST):
@@ -102,10 +119,12 @@ class State:
             self._read(made_of)
         except OSError as problem:
             self.close()
-            if isinstance(problem, FileNotFoundError) and not folder.exists():
+            none = isinstance(problem, FileNotFoundError) and not folder.exists()
+            if none or problem.errno in (errno.EROFS, errno.EACCES):
                 raise
-            raise StateError(f"{problem.filename}: {problem.strerror}") from problem
-        except StateError:
+            what = problem.filename or "its files"
+            raise StateError(f"{what}: {problem.strerror}") from problem
+        except BaseException:
             self.close()
             raise
 
@@ -118,17 +137,21 @@ class State:
         return descriptor
 
     def _read(self, made_of: Sequence[str]) -> None:
-        text = os.pread(self._open[3], 1 << 20, 0)
+        text = os.pread(self._open[3], _MOST, 0)
         try:
             manifest = json.loads(text)
             made, was = float(manifest["made"]), list(manifest["made_of"])
             self._digests = [str(manifest[_MEMORY]), str(manifest[_DEVICES])]
-        except (ValueError, KeyError, TypeError) as problem:
+            self.console = str(manifest["console"]).encode("latin-1")
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as problem:
             raise StateError("its manifest is damaged") from problem
         if was != list(made_of):
             raise StateError("it was made of something else")
-        if not 0 <= time.time() - made < _SECONDS:
-            raise StateError("it is more than a day old")
+        age = time.time() - made
+        if age < 0:
+            raise StateError("it was made in the future")
+        if not age < _SECONDS:
+            raise StaleError("it is more than a day old")
 
     @property
     def memory(self) -> int:
@@ -159,38 +182,51 @@ class Shelf:
     def __init__(self, machine: qemu.Machine, *, kvm: bool) -> None:
         self._made_of = _made_of(machine, kvm)
         key = hashlib.sha256("\0".join(self._made_of).encode()).hexdigest()[:24]
-        self._all = paths.cache("states")
+        self._all = paths.cache_place("states")
         self._folder = self._all / key
 
     def take(self) -> State | None:
         """The state, if there is a good one; one that is not is thrown away, and that is said."""
         try:
             state = State(self._folder, self._made_of)
-        except FileNotFoundError:
+        except OSError as problem:
+            log.detail(f"no saved machine state: {problem}")
+            return None
+        except StaleError as problem:
+            log.info(f"the saved machine state is not used: {problem}; booting anew")
+            _remove(self._folder)
             return None
         except StateError as problem:
-            self.discard(problem)
+            self.discard(f"{problem}; booting anew")
             return None
         with contextlib.suppress(OSError):
             os.utime(self._folder)
         return state
 
-    def discard(self, why: StateError | str) -> None:
-        log.warning(f"the saved machine state is not used: {why}; booting anew")
+    def discard(self, why: str) -> None:
+        log.warning(f"the saved machine state is not used: {why}")
         _remove(self._folder)
 
-    def put(self, memory: int, devices: int) -> None:
-        """Keep the state that lies in these files.  Raises OSError, KbridgeError."""
-        self._all.chmod(0o700)
+    def put(self, memory: int, devices: int, console: bytes) -> None:
+        """Keep the state that lies in these files, if there is none yet; `console`: what the
+        machine has said so far.  Raises OSError, KbridgeError.
+        """
+        if self._folder.exists():  # another kbridge was faster
+            return
+        paths.cache("states").chmod(0o700)
+        disk = os.statvfs(self._all)
+        if os.fstat(memory).st_blocks * 512 + _SPARE > disk.f_bavail * disk.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._all))
         folder = Path(tempfile.mkdtemp(dir=self._all, prefix=".new-"))
         try:
             manifest = {"made": time.time(), "made_of": self._made_of}
+            manifest["console"] = console.decode("latin-1")
             for name, source in ((_MEMORY, memory), (_DEVICES, devices)):
                 copy = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 with open(copy, "wb", buffering=0):
                     manifest[name] = _digest(source, copy)
             paths.write_atomically(folder / _MANIFEST, json.dumps(manifest), mode=0o600)
-            with contextlib.suppress(OSError):  # another kbridge was faster
+            with contextlib.suppress(OSError):  # as above
                 folder.rename(self._folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -6,6 +6,7 @@ away, and never used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from kbridge.vm.states import Shelf
 
 MEMORY = bytes(300_000) + b"kernel" * 40_000 + bytes(1 << 20)
 DEVICES = b"cpu, timers"
+CONSOLE = b"[ 0.1] Linux \xff\n"
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def put(machine: qemu.Machine, memory: bytes = MEMORY) -> Path:
         two.write(DEVICES)
         one.flush()
         two.flush()
-        Shelf(machine, kvm=False).put(one.fileno(), two.fileno())
+        Shelf(machine, kvm=False).put(one.fileno(), two.fileno(), CONSOLE)
     return max(paths.cache("states").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
 
 
@@ -53,6 +55,7 @@ def taken(machine: qemu.Machine, *, kvm: bool = False) -> tuple[bytes, bytes] | 
         return None
     with contextlib.closing(state):
         state.check()
+        assert state.console == CONSOLE
         return os.pread(state.memory, 1 << 24, 0), os.pread(state.devices, 1 << 24, 0)
 
 
@@ -104,6 +107,18 @@ def _age(folder: Path, seconds: float) -> None:
     (folder / "manifest").write_text(json.dumps(manifest))
 
 
+def _made(folder: Path, when: int) -> None:
+    manifest = json.loads((folder / "manifest").read_text())
+    manifest["made"] = 0
+    text = json.dumps(manifest).replace('"made": 0', f'"made": {when}')
+    (folder / "manifest").write_text(text)
+
+
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+
 def _other(folder: Path) -> None:
     manifest = json.loads((folder / "manifest").read_text())
     manifest["made_of"][-1] = "other"
@@ -128,7 +143,10 @@ def _link(folder: Path) -> None:
         (lambda folder: (folder / "memory").chmod(0o640), "others than you"),
         (lambda folder: folder.chmod(0o755), "others than you"),
         (lambda folder: _age(folder, 25 * 3600), "more than a day old"),
-        (lambda folder: _age(folder, -3600), "more than a day old"),
+        (lambda folder: _age(folder, -3600), "made in the future"),
+        (lambda folder: _made(folder, 10**400), "manifest is damaged"),
+        (lambda folder: (folder / "manifest").write_text("[" * 100_000), "manifest is damaged"),
+        (lambda folder: _pipe(folder / "manifest"), "its files: Illegal seek"),
         (_other, "made of something else"),
         (_link, "Not a directory"),
         (lambda folder: (shutil.rmtree(folder), folder.write_text("")), "Not a directory"),
@@ -147,7 +165,7 @@ def test_a_bad_state_is_thrown_away(
     if state:
         with contextlib.closing(state), pytest.raises(states.StateError, match=said) as caught:
             state.check()
-        shelf.discard(caught.value)
+        shelf.discard(str(caught.value))
     error = capsys.readouterr().err
     assert "the saved machine state is not used" in error
     assert said in error
@@ -165,6 +183,32 @@ def test_states_of_another_user_are_not_used(
     assert taken(machine) is None  # another name
     folder.rename(Shelf(machine, kvm=False)._folder)
     assert taken(machine) is None  # and the owner is looked at
+
+
+def test_a_state_that_cannot_be_opened_is_left_alone(
+    machine: qemu.Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = put(machine)
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        assert Shelf(machine, kvm=False).take() is None
+    assert not capsys.readouterr().err
+    assert taken(machine) == (MEMORY, DEVICES)
+    assert folder.is_dir()
+
+
+def test_a_full_disk(machine: qemu.Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left as it is: nothing is written that would not find room."""
+    disk = os.statvfs("/")
+    little = os.statvfs_result((disk.f_bsize, disk.f_frsize, *[1] * 8))
+    monkeypatch.setattr(os, "statvfs", lambda _: little)
+    with pytest.raises(OSError, match="No space left"):
+        put(machine)
+    assert not list(paths.cache("states").iterdir())
 
 
 def test_the_oldest_go(machine: qemu.Machine) -> None:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +15,18 @@ import pytest
 from conftest import Kbridge
 from kernel_log import complaints
 
+from kbridge import paths
+
 SECONDS = "120"
+OLD_SECONDS = 20 * 3600
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_old_states() -> None:
+    """A saved state of yesterday is said not to be used, where a test reads stderr."""
+    for manifest in paths.cache_place("states").glob("*/manifest"):
+        if time.time() - manifest.stat().st_mtime > OLD_SECONDS:
+            shutil.rmtree(manifest.parent)
 
 
 class Guest(Protocol):

@@ -139,14 +139,15 @@ def test_files_come_along(quiet_guest: Guest, tmp_path: Path) -> None:
     folder = tmp_path / "folder with space"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub/one").write_text("1\n")
+    os.utime(folder / "sub/one", (1, 987654321))
     (folder / "link").symlink_to("sub/one")
     alone = tmp_path / "a:b"
     alone.write_text("alone\n")
     done = quiet_guest(
         *("--file", f"{folder}:/data/in", "--file", f"{alone}:/etc/alone"),
-        *script("cat /data/in/link /etc/alone; readlink /data/in/link"),
+        *script("cat /data/in/link /etc/alone; cd /data/in; readlink link; stat -c %Y sub/one"),
     )
-    assert (done.returncode, done.stdout) == (0, "1\nalone\nsub/one\n")
+    assert (done.returncode, done.stdout) == (0, "1\nalone\nsub/one\n987654321\n")
 
 
 def test_orphans_do_not_hold_up_the_end(quiet_guest: Guest) -> None:

@@ -45,7 +45,7 @@ class Runs:
         shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kbridge"
         self.states.mkdir(parents=True)
         for part in shared.iterdir():  # all else may well be shared
-            if part.name != "states":
+            if part.name not in ("states", "initramfs"):
                 (self.states.parent / part.name).symlink_to(part)
         self.env = {
             **os.environ,
@@ -97,6 +97,17 @@ def test_a_state_is_saved_and_gone_on_from(runs: Runs, release: str) -> None:
     assert len(list(runs.states.iterdir())) == 1
 
 
+def test_the_console_tells_of_the_boot(runs: Runs) -> None:
+    """Whichever machine it was."""
+    said = []
+    for _ in range(2):
+        done = runs("/bin/true")
+        assert "Linux version" in done.stderr
+        said.append(re.findall(r"^\[ +\d+\.\d+\] Command line:.*", runs.log.read_text(), re.M))
+    assert len(said[0]) == 1
+    assert said[0] == said[1]
+
+
 def test_options_have_states_of_their_own(runs: Runs) -> None:
     for how in (["--cpus", "1"], ["--memory", "400"], ["--append", "kbridge_x=1"]):
         for went_on in (False, True):
@@ -146,6 +157,26 @@ def test_a_state_that_qemu_refuses(runs: Runs) -> None:
     assert done.returncode == 0, done.stderr
     assert "the saved machine state is not used: " in done.stderr
     assert WENT_ON in runs("/bin/true").stderr
+
+
+def test_a_state_that_cannot_be_compared(runs: Runs, tmp_path: Path) -> None:
+    """Whatever keeps it from being compared, it is not used."""
+    assert runs("/bin/true").returncode == 0
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, threading\n"
+        "real = os.pread\n"
+        "def pread(*words):\n"
+        "    if threading.current_thread() is not threading.main_thread():\n"
+        "        raise OSError(5, 'Input/output error')\n"
+        "    return real(*words)\n"
+        "os.pread = pread\n"
+    )
+    runs.env["PYTHONPATH"] = str(tmp_path)
+    done = runs("/bin/true")
+    assert done.returncode == 0, done.stderr
+    assert "it cannot be read: [Errno 5]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert WENT_ON not in done.stderr
 
 
 def test_several_at_once(runs: Runs) -> None:
