@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Set-up may replace .venv, so it takes no Python from there, though the shell have it activated.
+SETUP = PATH="$(subst $(CURDIR)/$(BIN):,,$(PATH))" $(PYTHON) scripts/setup
 PYTEST := $(BIN)/python -m pytest
 TESTS := tests/unit tests/integration tests/vm
 # More words for pytest: make test ARGS="-k name"
@@ -24,10 +26,10 @@ help:  ## this text
 	@sed -n 's/^\([a-z-]*\):.*  ## /make \1\t/p' Makefile | expand -t 18
 
 setup:  ## install what is missing (apt, .venv): leaves .venv/bin/kbridge and .venv/bin/scons
-	@$(PYTHON) scripts/setup
+	@$(SETUP)
 
 setup-tests:
-	@$(PYTHON) scripts/setup --tests
+	@$(SETUP) --tests
 
 demo: setup  ## build a sample against the newest installed kernel and run it there
 	@echo "demo: an app that calls into the kernel, built for the newest installed kernel headers"

@@ -93,14 +93,14 @@ class Machine:
         (self.folder / "state").write_text("".join(f"{name}\n" for name in names))
 
     def setup(
-        self, *args: str, uid: int = 0, **env: str
+        self, *args: str, uid: int = 0, python: Path | None = None, **env: str
     ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
         """Run the script; also what it ran."""
         (self.folder / "log").write_text("")
         done = subprocess.run(
             [
                 sys.executable,
-                *("-c", DRIVER, str(uid), str(self.folder / "bin/fakepython")),
+                *("-c", DRIVER, str(uid), str(python or self.folder / "bin/fakepython")),
                 *(str(self.root / "scripts/setup"), *args),
             ],
             env={**self.env, **env},
@@ -302,7 +302,7 @@ def test_moved_clone_gets_a_new_venv(machine: Machine) -> None:
     assert log[0].startswith("venv")
 
 
-@pytest.mark.parametrize("damage", ["stamp", "python", "scons", "file", "link"])
+@pytest.mark.parametrize("damage", ["stamp", "python", "scons", "file", "link", "starts", "lost"])
 def test_broken_venv_is_made_anew(machine: Machine, damage: str) -> None:
     machine.setup()
     venv = machine.root / ".venv"
@@ -311,6 +311,10 @@ def test_broken_venv_is_made_anew(machine: Machine, damage: str) -> None:
     elif damage in ("python", "scons"):
         (venv / "bin" / damage).unlink()
         (venv / "bin" / damage).symlink_to("/nowhere")
+    elif damage == "starts":  # as where what it imports is gone
+        (venv / "bin/kbridge").write_text("#!/bin/sh\nexit 1\n")
+    elif damage == "lost":
+        (venv / "bin/scons").write_text("#!/nowhere/python\n")
     else:
         shutil.rmtree(venv)
         venv.touch() if damage == "file" else venv.symlink_to("/nowhere")
@@ -318,6 +322,42 @@ def test_broken_venv_is_made_anew(machine: Machine, damage: str) -> None:
     assert done.returncode == 0, done.stderr
     assert log[0].startswith("venv")
     assert machine.setup()[1] == []
+
+
+def test_the_new_venv_must_start(machine: Machine) -> None:
+    machine.fake("fakepython", VENV.replace("'#!/bin/sh\\n'", "'#!/bin/sh\\nexit 1'"))
+    done, _ = machine.setup()
+    assert done.returncode == 1
+    assert "does not start" in done.stderr
+    assert "ready" not in done.stderr
+
+
+def test_the_python_is_not_the_one_that_is_replaced(machine: Machine) -> None:
+    """.venv is active in the shell, and half of it was removed."""
+    (machine.root / ".venv/bin").mkdir(parents=True)
+    python = machine.root / ".venv/bin/python3"
+    python.symlink_to(machine.folder / "bin/fakepython")
+    done, log = machine.setup(python=python)
+    assert done.returncode == 0, done.stderr
+    assert log[0].startswith("venv")
+
+
+def test_make_looks_for_its_python_elsewhere(tmp_path: Path) -> None:
+    clone = tmp_path / "a clone"
+    (clone / ".venv/bin").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", clone)
+    fake = clone / ".venv/bin/python3"
+    fake.write_text("#!/bin/sh\necho the wrong one\n")
+    fake.chmod(0o755)
+    (clone / "scripts").mkdir()
+    (clone / "scripts/setup").write_text("import sys; print('set up by', sys.executable)\n")
+    path = f"{fake.parent}:{os.environ['PATH']}"
+    make = ["make", "-s", "setup"]
+    done = subprocess.run(
+        make, cwd=clone, env={"PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("set up by")
+    assert str(clone) not in done.stdout
 
 
 def test_another_python_gets_a_new_venv(machine: Machine) -> None:
