@@ -13,11 +13,13 @@ import platform
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kbridge import options
 from kbridge.errors import KbridgeError, UsageError
 
 DEVICE = "/dev/kelevate"
+_MODULES_DISABLED = Path("/proc/sys/kernel/modules_disabled")  # of every kernel with modules
 OWN_FAILURE = 125  # as env(1) and nice(1) have it: lower statuses are PROG's
 
 _PROGRAM, _INHERIT = 1, 2
@@ -177,6 +179,8 @@ def _failure(problem: OSError) -> KbridgeError:
     """Why /dev/kelevate did not do it."""
     if problem.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         hint = f'load kelevate: insmod "$(kbridge kelevate --kernel {platform.release()})"'
+        if not _MODULES_DISABLED.exists():
+            hint = "this kernel takes no modules; in a virtual machine: kbridge run --elevate PROG"
         return KbridgeError(f"{DEVICE} is not there", hint=hint, status=OWN_FAILURE)
     if problem.errno in (errno.EPERM, errno.EACCES):
         return may_not("run it as root, or in a virtual machine: kbridge run --elevate PROG")

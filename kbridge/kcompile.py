@@ -49,6 +49,8 @@ _CHECKS = ("--retpoline", "--rethunk", "--sls", "--hacks=skylake")
 
 KMOD_SUFFIXES = (".c", ".S")
 
+_PRINTK = "kernel code has printk() and pr_info() (linux/printk.h), not printf()"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -184,6 +186,10 @@ def explain(problem: CommandError, source: Path) -> CommandError:
             f"a kmod source sees kernel headers only, and {missing[1]} is not one of them: "
             "keep user code in the app, or add a folder: -I DIR (scons: kcflags=-IDIR)"
         )
+        if missing[1] == "stdio.h":
+            problem.hint = f"{_PRINTK}; {problem.hint}"
+    elif re.search(r"(?:declaration of|undeclared).* function \W?printf\b", problem.stderr):
+        problem.hint = _PRINTK
     elif "impossible constraint in" in problem.stderr:
         problem.hint = "this inline assembly cannot be compiled with -fPIC: try code=kernel"
     return problem

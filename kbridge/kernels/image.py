@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import log, paths, proc
+from kbridge import log, paths, proc, progress
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import packages, target
 from kbridge.symbols import image as symbol_image
@@ -85,7 +85,9 @@ def _put_in_place(unpacked: Path, folder: Path) -> None:
 def _unpack(package: Path, release: str, folder: Path) -> None:
     """dpkg-deb -x, and what a kernel package's installation would add: modules.dep."""
     folder.mkdir()
-    proc.run(["dpkg-deb", "-x", package, folder], what=f"unpacking {package.name}")
+    what = f"unpacking {package.name}"
+    with progress.doing(what):
+        proc.run(["dpkg-deb", "-x", package, folder], what=what)
     usr = folder / "usr/lib/modules"
     if usr.is_dir() and not (folder / "lib/modules").is_dir():
         (folder / "lib").symlink_to("usr/lib")  # packages that know merged /usr only

@@ -139,9 +139,11 @@ def refuse_twice(files: Sequence[Path]) -> None:
 def check(request: BuildRequest, made: Collection[Path] = ()) -> None:
     """Raise UsageError for a request that cannot be right; what is in `made` is yet to be made."""
     if not request.kmod and not request.kbuild:
-        raise UsageError(
-            "no kmod source", hint="name the kernel-style source: --kmod FILE (scons: kmod=FILE)"
-        )
+        hint = "name the kernel-style source: --kmod FILE (scons: kmod=FILE)"
+        meant = [path for path in request.app if path.stem.endswith("_kmod")]
+        if meant:
+            hint = f"did you mean --kmod {meant[0]}? (scons: kmod={meant[0]})"
+        raise UsageError("no kmod source", hint=hint)
     if not request.app and not request.shared:
         raise UsageError(
             "no app source",

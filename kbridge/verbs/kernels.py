@@ -84,10 +84,11 @@ def _table(kernels: list[Found]) -> list[str]:
     return lines
 
 
-def _instruction(one: Missing) -> str:
-    if one.by_itself:
-        return f"{one.package}: nothing to do, kbridge fetches it when it needs it"
-    return f"apt-get install {one.package}: {one.why} {', '.join(one.releases)}"
+def _to_install(needed: list[Missing]) -> list[str]:
+    lines = [
+        f"  apt-get install {one.package}: {one.why} {', '.join(one.releases)}" for one in needed
+    ]
+    return ["", "missing:", *lines] if lines else []
 
 
 def text(survey: Survey) -> str:
@@ -97,9 +98,10 @@ def text(survey: Survey) -> str:
         lines.append(_cut(f"running now: {survey.running}, of which nothing is installed here"))
     if survey.problem and survey.kernels:
         lines.append(_cut(f"no default: {survey.problem}"))
-    to_install = [_instruction(one) for one in missing(survey)]
-    if to_install:
-        lines += ["", "missing:", *(f"  {line}" for line in to_install)]
+    lines += _to_install([one for one in missing(survey) if not one.by_itself])
+    fetched = [one.package for one in missing(survey) if one.by_itself]
+    if fetched:
+        lines += ["", "fetched by kbridge when it needs them:", *(f"  {one}" for one in fetched)]
     return "\n".join(lines) + "\n"
 
 

@@ -260,14 +260,17 @@ def _blame(program: Program, found: Fault | None) -> tuple[str, str]:
     return found.text(source), hint
 
 
-def _machine_gone(program: Program, console: Console) -> KbridgeError:
+def _machine_gone(request: RunRequest, program: Program, console: Console) -> KbridgeError:
     console.print_fault()
     panic = console.panic()
     cause = f"the guest's kernel panicked: {panic}" if panic else "the guest ended before PROG did"
     said, more = _blame(program, console.fault())
+    hint = "see what its kernel said; --verbose shows all of it"
+    if request.verbose:
+        hint = "see above what its kernel said"
     return KbridgeError(
         f"{cause}; it says: {said}" if said else cause,
-        hint=f"see what its kernel said; --verbose shows all of it{more}",
+        hint=hint + more,
         status=GUEST_PANIC,
     )
 
@@ -276,7 +279,8 @@ def _status(request: RunRequest, program: Program, outcome: Outcome, console: Co
     if outcome.failure is not None:
         console.print_last_lines()
         raise KbridgeError(
-            f"the guest cannot run PROG: {outcome.failure}", hint="--verbose shows its messages"
+            f"the guest cannot run PROG: {outcome.failure}",
+            hint="see its messages above" if request.verbose else "--verbose shows its messages",
         )
     if outcome.refused is not None:
         raise exits.not_started(program.path, outcome.refused)
@@ -286,14 +290,17 @@ def _status(request: RunRequest, program: Program, outcome: Outcome, console: Co
             if said:
                 console.print_fault()
             cause = f"; the guest's kernel says: {said}" if said else ""
-            hint = f"--verbose shows what the guest's kernel says{more}"
-            return exits.ended_by(program.path, os.WTERMSIG(outcome.wait_status), cause, hint)
+            hint = "--verbose shows what the guest's kernel says"
+            if request.verbose:
+                hint = "see above what the guest's kernel says"
+            number = os.WTERMSIG(outcome.wait_status)
+            return exits.ended_by(program.path, number, cause, hint + more)
         return os.WEXITSTATUS(outcome.wait_status)
     if outcome.late:
         if console.panic():
-            raise _machine_gone(program, console)
+            raise _machine_gone(request, program, console)
         raise _too_late(request.timeout)
-    raise _machine_gone(program, console)
+    raise _machine_gone(request, program, console)
 
 
 # The two places

@@ -83,7 +83,8 @@ class Console:
         found = self.fault()
         shown = found.lines if found else lines[panics[0] if panics else len(lines) :]
         if shown:
-            self._print(shown[:_FAULT_LINES])
+            cut = ["..."] if len(shown) > _FAULT_LINES else []
+            self._print([*shown[:_FAULT_LINES], *cut])
         else:
             self.print_last_lines()
 

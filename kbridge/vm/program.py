@@ -74,6 +74,8 @@ def locate(name: str) -> Path:
         found = shutil.which(name)
         if found:
             return Path(found).absolute()
+        if name in (".", ".."):
+            raise _unusable(f"{name}: is a folder", "name a program")
         here = Path(name).exists()
         raise KbridgeError(
             f"{name}: not found in PATH",
@@ -89,7 +91,7 @@ def _content(path: Path) -> bytes:
     """The program's bytes.  Raises KbridgeError (126, 127) where a shell would."""
     try:
         if path.is_dir():
-            raise _unusable(f"{path}: is a directory", "name a program")
+            raise _unusable(f"{path}: is a folder", "name a program")
         if path.exists() and not path.is_file():  # it might have no end
             raise _unusable(f"{path}: a device, pipe or socket", "name a program")
         content = path.read_bytes()
@@ -99,8 +101,6 @@ def _content(path: Path) -> bytes:
                 f"{path}: {problem.strerror}", hint="check the path", status=NOT_FOUND
             ) from problem
         raise _unusable(f"{path}: {problem.strerror}", "it must be readable") from problem
-    if not os.access(path, os.X_OK):
-        raise _unusable(f"{path}: not executable", f"chmod +x {path}")
     return content
 
 
@@ -198,13 +198,13 @@ def note_of(path: Path) -> KernelNote | None:
 
 
 def listed(output: str) -> list[Path]:
-    """The files in what `ld.so --list` printed.  The vDSO is none."""
-    found = []
-    for name, target in _LISTED.findall(output):
-        path = target or name
-        if path.startswith("/"):
-            found.append(Path(path))
-    return found
+    """The files in what `ld.so --list` printed here, absolute.  The vDSO is none.
+
+    Folders in LD_LIBRARY_PATH may be relative, or empty for the working folder, of which then the
+    library's name alone is said.  The guest's working folder has the same path.
+    """
+    said = (target or name for name, target in _LISTED.findall(output))
+    return [Path(path).absolute() for path in said if "/" in path or Path(path).is_file()]
 
 
 def missing(output: str) -> list[str]:
@@ -259,11 +259,14 @@ def checked(path: Path, *, scripts: bool = False) -> Any:
     Raises KbridgeError (126, 127) where a shell would.
     """
     content = _content(path)
-    if scripts and content.startswith(b"#!"):
-        return None
-    _check_elf(path, content)
-    elf = _elf(content, path)
-    _Notes.of(elf, path)  # where it is damaged
+    script = scripts and content.startswith(b"#!")
+    elf = None
+    if not script:
+        _check_elf(path, content)
+        elf = _elf(content, path)
+        _Notes.of(elf, path)  # where it is damaged
+    if not os.access(path, os.X_OK):  # last: chmod makes no program of a source
+        raise _unusable(f"{path}: not executable", f"chmod +x {shlex.quote(str(path))}")
     return elf
 
 

@@ -195,6 +195,7 @@ def test_missing_and_unreadable(kbridge: Kbridge, project: Path) -> None:
         (["nope.c", "--kmod", "kmod.c", "-o", "x"], "nope.c: no such app source"),
         (["app.c", "--kmod", "nope.c", "-o", "x"], "nope.c: no such kmod source"),
         (["app.c", "--kmod", ".", "-o", "x"], ".: a folder"),
+        (["app.c", "it_kmod.c", "-o", "x"], "hint: did you mean --kmod it_kmod.c?"),
         (["app.c", "--kmod", "kmod.c", "-o", "."], ".: is a folder"),
         (["app.c", "--kmod", "kmod.c", "-o", "x", "--kernel", "1.2.3"], "/lib/modules/1.2.3"),
         (["app.c", "--kmod", "kmod.c", "-o", "x", "--kdir", "sub"], "no such kernel header"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kbridge import elevation, paths
-from kbridge.errors import UsageError
+from kbridge.errors import KbridgeError, UsageError
 from kbridge.verbs import elevate
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +66,20 @@ def test_plans() -> None:
     with pytest.raises(UsageError) as caught:
         elevation.plan(False, ["zzz"])
     assert caught.value.hint == "kbridge adaptors lists them"
+
+
+@pytest.mark.parametrize("modules", [True, False])
+def test_what_to_do_without_kelevate(
+    modules: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elevation, "DEVICE", str(tmp_path / "kelevate"))
+    monkeypatch.setattr(elevation, "_MODULES_DISABLED", tmp_path / "modules_disabled")
+    if modules:
+        (tmp_path / "modules_disabled").touch()
+    with pytest.raises(KbridgeError, match="is not there") as caught:
+        elevation.open_device()
+    assert ("insmod" in str(caught.value.hint)) == modules
+    assert ("kbridge run --elevate" in str(caught.value.hint)) != modules
 
 
 @pytest.mark.parametrize(

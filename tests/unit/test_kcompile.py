@@ -135,6 +135,10 @@ def test_objtool_works_where_kbuild_has_it_work() -> None:
     ("stderr", "hint"),
     [
         ("k.c:1:10: fatal error: stdio.h: No such file or directory", "stdio.h is not one of"),
+        ("k.c:1:10: fatal error: stdio.h: No such file or directory", "not printf()"),
+        ("error: implicit declaration of function \u2018printf\u2019 [-Werror]", "not printf()"),
+        ("error: call to undeclared library function 'printf' with type", "not printf()"),
+        ("error: implicit declaration of function \u2018sprintf\u2019 [-Werror]", "words above"),
         ("error: impossible constraint in 'asm'", "code=kernel"),
     ],
 )

@@ -121,6 +121,17 @@ def test_the_last_fault_and_its_function(said: str, fault: str | None) -> None:
     assert (found.text() if found else None) == fault
 
 
+@pytest.mark.parametrize("lines", [3, 24, 25, 100])
+def test_a_long_report_is_cut_and_says_so(lines: int, capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    trace = "".join(f"[ 1.0]  step{k}+0x1/0x2\n" for k in range(lines - 2))
+    console.take(f"[ 1.0] BUG: unable\n{trace}[ 1.0] ---[ end trace 0 ]---\n".encode())
+    console.print_fault()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 + min(lines, 24) + (lines > 24)
+    assert (said[-1] == "...") == (lines > 24)
+
+
 def test_the_source_line_of_a_fault(tmp_path: Path) -> None:
     program, debug = tmp_path / "app", tmp_path / "app.kmod.debug"
     (tmp_path / "f.c").write_text("int f(int *p)\n{\n\treturn *p;\n}\n")
@@ -300,6 +311,25 @@ def test_statuses(outcome: Outcome, console: bytes, status: int, said: str) -> N
         run._status(request, program, outcome, said_by_kernel)
     assert caught.value.status == status
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("outcome", "console"),
+    [
+        (Outcome(wait_status=9), b"[ 1.0] BUG: unable\n"),
+        (Outcome(failure="no port"), b""),
+        (Outcome(), b"Kernel panic - not syncing: Oops\n"),
+    ],
+)
+def test_verbose_is_no_hint_where_it_is_given(outcome: Outcome, console: bytes) -> None:
+    for verbose in (True, False):
+        said = Console(show=verbose)
+        said.take(console)
+        request = run.RunRequest("prog", verbose=verbose)
+        with pytest.raises(KbridgeError) as caught:
+            run._status(request, run.Program(Path("/bin/prog"), (), None), outcome, said)
+        assert ("--verbose" in str(caught.value.hint)) != verbose
+        assert caught.value.hint
 
 
 def test_running_here(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def _bad(folder: Path, kind: str) -> str:
     contents = {
         "script": b"#!/bin/sh -e\necho\n",
         "text": b"hello\n",
+        "source": b"int main(void) { return 0; }\n",
         "empty": b"",
         "short": b"\x7fELF\x02\x01\x01",
     }
@@ -105,11 +106,13 @@ def _bad(folder: Path, kind: str) -> str:
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path, 0o755)
+    elif kind == "mode":
+        build(folder, "bad-mode", MAIN).chmod(0o644)
     elif kind == "object":
         return str(build(folder, "bad.o", MAIN, "-c"))
     elif kind != "missing":
         path.write_bytes(contents.get(kind, b"\x7fELF"))
-        path.chmod(0o644 if kind == "mode" else 0o755)
+        path.chmod(0o644 if kind == "source" else 0o755)
     return str(path)
 
 
@@ -117,14 +120,15 @@ def _bad(folder: Path, kind: str) -> str:
     ("kind", "status", "said"),
     [
         ("missing", 127, "No such file"),
-        ("folder", 126, "is a directory"),
+        ("folder", 126, "is a folder"),
         ("pipe", 126, "a device, pipe or socket"),
         ("script", 126, "a script"),
         ("text", 126, "not an ELF program"),
         ("empty", 126, "not an ELF program"),
         ("short", 126, "damaged ELF file"),
         ("mode", 126, "not executable"),
-        ("object", 126, "not executable|no program"),
+        ("object", 126, "no program"),
+        ("source", 126, "not an ELF program"),
     ],
 )
 def test_what_cannot_run(tmp_path: Path, kind: str, status: int, said: str) -> None:
@@ -148,8 +152,31 @@ def test_names_without_a_slash_are_looked_up(
         assert hint in (caught.value.hint or "")
     with pytest.raises(KbridgeError, match="empty"):
         program.locate("")
+    with pytest.raises(KbridgeError, match=r"^\.: is a folder$"):
+        program.locate(".")
     os.symlink("/usr/bin", tmp_path / "bin")
     assert program.locate("bin/../share") == Path("/usr/share")
+
+
+@pytest.mark.parametrize("how", [".", "", "libs/../libs", "by its path", "preloaded"])
+def test_libraries_in_relative_folders(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "libs").mkdir()
+    place = "libs" if how == "libs/../libs" else "."
+    library = build(tmp_path, "libown.so", "int f(void) { return 0; }\n", "-shared", "-fPIC")
+    library.rename(tmp_path / place / library.name)
+    use = ["./libown.so"] if how == "by its path" else [f"-L{place}", "-lown"]
+    path = build(tmp_path, "uses", "int f(void);\nint main(void) { return f(); }\n", *use)
+    if how == "preloaded":
+        path = build(tmp_path, "plain", MAIN)
+        monkeypatch.setenv("LD_PRELOAD", "./libown.so")
+    elif how != "by its path":
+        monkeypatch.setenv("LD_LIBRARY_PATH", how or "/nowhere:")
+    found = [file for file in program.examine(str(path)).files if file.name == "libown.so"]
+    assert [file.resolve() for file in found] == [tmp_path / place / "libown.so"]
+    assert all(file.is_absolute() for file in found)
 
 
 def test_listings_of_glibc_and_musl() -> None:

@@ -175,6 +175,8 @@ def test_a_library_of_the_programs_own(
     program = compiled("uses", text, "-Wl,--no-as-needed", str(library))
     done = quiet_guest(program, env={"LD_LIBRARY_PATH": str(tmp_path / "libs")})
     assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
+    done = quiet_guest(program, cwd=library.parent, env={"LD_LIBRARY_PATH": "."})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
 
 
 PANIC = """
@@ -262,7 +264,9 @@ def test_a_program_that_is_none(kbridge: Callable[..., subprocess.CompletedProce
     for program, status, said in (
         ("./nowhere", 127, "No such file"),
         ("kbridge-nowhere", 127, "not found in PATH"),
-        ("/tmp", 126, "is a directory"),
+        ("/tmp", 126, "is a folder"),
+        (".", 126, "is a folder"),
+        (__file__, 126, "not an ELF program"),
         (ldd, 126, "a script"),
         ("/etc/passwd", 126, "not"),
     ):
