@@ -22,8 +22,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# what only those need who compile against a package, test it, or check types
-NOT_PACKED = ("numpy/**/tests", "numpy/_core/include", "numpy/**/*.a", "**/*.pyi", "bin")
+# what only those need who compile against a package, test it, check types, or type its commands
+NOT_PACKED = ("numpy/**/tests", "numpy/_core/include", "numpy/**/*.a", "**/*.pyi", "bin", "usr")
 # Debian's own loads kbridge's tool
 SCONS = ("SCons", "scons-*.dist-info")
 

@@ -110,7 +110,7 @@ def _libs(args: argparse.Namespace) -> int:
     paths.check_output(args.words, b"-Wl,")
     paths.make_parent(args.words)
     paths.write_atomically(args.words, line + "\n")
-    return 0
+    return _write_json({"output": args.words}) if args.json else 0
 
 
 def _link(args: argparse.Namespace) -> int:
@@ -187,8 +187,9 @@ def _pkg_config_path(args: argparse.Namespace) -> int:
     return _write(":".join(map(str, folders)) + "\n")
 
 
-def _cmake_dir(_: argparse.Namespace) -> int:
-    return _write(f"{paths.source('templates', 'cmake')}\n")
+def _cmake_dir(args: argparse.Namespace) -> int:
+    folder = paths.source("templates", "cmake")
+    return _write_json({"folder": folder}) if args.json else _write(f"{folder}\n")
 
 
 def _inspect(args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ aside = at_once
 
 
 def set_verbosity(level: int) -> None:
-    """-1: errors only; 0: progress in a few words; 1: also every command that is run."""
+    """-1: warnings and errors only; 0: progress in a few words; 1: also commands that are run."""
     global _verbosity
     _verbosity = level
 

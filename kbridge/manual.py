@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 
 from kbridge import options, paths
+from kbridge.errors import UsageError
 
 _SUMMARY = "link ordinary programs against the Linux kernel"
 _MORE = (
@@ -27,6 +28,9 @@ _MORE = (
     "machine with the kelevate module loaded, or in a throw-away virtual machine.",
 )
 _ENVIRONMENT = (
+    ("KBRIDGE_PARAMS", "parameters of the kmods of a program that is run: size=4 myapp.debug=1"),
+    ("KBRIDGE_CONSOLE_LOG", "a file that gets all that the kernel of a virtual machine says"),
+    ("KBRIDGE_QEMU_CPU", "the processor that QEMU emulates: a model, as for its -cpu"),
     ("KBRIDGE_CACHE", "where kbridge keeps what it made or fetched: by default kbridge in "
      "XDG_CACHE_HOME, or in ~/.cache"),
     ("KDIR", "kernel header folder, where neither --kernel nor --kdir is given"),
@@ -35,10 +39,6 @@ _ENVIRONMENT = (
     ("TMPDIR", "where temporary folders are made"),
     ("NO_COLOR", "if set and not empty: no colours"),
 )  # fmt: skip
-
-
-def sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _words(text: str) -> str:
@@ -61,20 +61,23 @@ def _text(text: str) -> str:
 
 def _flags(option: options.Option) -> str:
     """`-o FILE`, `-g , --debug`: the words of an .It."""
-    value = f" Ar {_words(option.metavar or 'VALUE')}" if option.kind != "flag" else ""
-    value += " ..." if option.kind == "files" else ""
-    return " , ".join(f"Fl {_words(flag[1:])}{value}" for flag in option.flags)
+    value = options.value_of(option)
+    told = f" Ar {_words(value)}" if value else ""
+    return " , ".join(f"Fl {_words(flag[1:])}{told}" for flag in option.flags)
 
 
-def _argument(argument: options.Argument) -> str:
-    word = f"Ar {_words(argument.metavar)}"
-    many = " ..." if argument.count in ("*", "+", "rest") else ""
-    return f".Op {word}{many}" if argument.count in ("?", "*", "rest") else f".{word}{many}"
+def _macro(word: str) -> str:
+    """A word of the synopsis, in brackets or not."""
+    bare = word.strip("[]")
+    call = ".Op " if bare != word else "."
+    if not bare.startswith("-"):
+        return f"{call}Ar {_words(bare)}"
+    flag, _, value = bare.partition(" ")
+    return f"{call}Fl {_words(flag[1:])} Ar {_words(value)}"
 
 
 def _synopsis(verb: options.Verb) -> str:
-    needed = [f".{_flags(one)}" for one in options.of_verb(verb.name) if one.required]
-    return "\n".join([".Op Ar OPTION ...", *needed, *map(_argument, verb.arguments)])
+    return "\n".join(map(_macro, options.synopsis(verb)))
 
 
 def _page_of(verb: options.Verb) -> dict[str, Any]:
@@ -83,7 +86,7 @@ def _page_of(verb: options.Verb) -> dict[str, Any]:
         "command": f"kbridge {verb.name}",
         "title": verb.help,
         "synopsis": [_synopsis(verb)],
-        "paragraphs": [sentence(verb.help), *verb.more],
+        "paragraphs": [options.sentence(verb.help), *verb.more],
         "arguments": verb.arguments,
         "options": options.of_verb(verb.name),
         "statuses": options.statuses_of(verb.name),
@@ -110,12 +113,23 @@ def _page_of_all() -> dict[str, Any]:
     }
 
 
+def _date() -> time.struct_time:
+    told = os.environ.get("SOURCE_DATE_EPOCH", "")
+    try:
+        return time.gmtime(int(told) if told else None)
+    except (ValueError, OverflowError, OSError) as problem:
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH={told!r}: no number of seconds since 1970",
+            hint='unset it, or: export SOURCE_DATE_EPOCH="$(date +%s)"',
+        ) from problem
+
+
 def pages() -> Iterator[tuple[str, str]]:
     """Each man page: the name of its file, and its text.
 
     Its date is that of SOURCE_DATE_EPOCH, so that packages can be built again byte by byte.
     """
-    now = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()))
+    now = _date()
     date = f"{time.strftime('%B', now)} {now.tm_mday}, {now.tm_year}"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.source("templates")),
@@ -125,7 +139,7 @@ def pages() -> Iterator[tuple[str, str]]:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        words=_words, line=_line, text=_text, flags=_flags, sentence=sentence
+        words=_words, line=_line, text=_text, flags=_flags, sentence=options.sentence
     )
     template = environment.get_template("man.1.j2")
     for page in (_page_of_all(), *map(_page_of, options.VERBS)):
@@ -152,7 +166,7 @@ def exit_statuses() -> str:
             len(every): "all",
             len(every) - len(options.RUNNING): f"all but {running}",
         }.get(len(one.verbs), ", ".join(f"`{name}`" for name in one.verbs))
-        lines.append(f"| {one.status} | {verbs} | {sentence(one.meaning)} |")
+        lines.append(f"| {one.status} | {verbs} | {options.sentence(one.meaning)} |")
     lines += [
         "",
         "Every status but 0 comes with a line on standard error that says why, and mostly with one "

@@ -426,7 +426,7 @@ _TARGETED = (
     *("run", "gen-libkernel", "kelevate", "inspect", "symbols", "symbol", "new", "doctor"),
 )
 _REPORTING = (
-    *("build", "gen-libkernel", "kelevate", "cflags", "libs", "pkg-config-path"),
+    *("build", "gen-libkernel", "kelevate", "cflags", "libs", "pkg-config-path", "cmake-dir"),
     *("inspect", "kernels", "symbols", "symbol", "adaptors", "doctor"),
 )
 
@@ -591,10 +591,16 @@ OPTIONS = (
         "kernel",
         "kernel release, as uname -r says it (default: the running one if its headers are "
         "installed, else, and in a container, the newest installed)",
-        _TARGETED,
+        tuple(verb for verb in _TARGETED if verb != "run"),
         ("--kernel",),
         "kernel",
         "RELEASE",
+    ),
+    Option(
+        "kernel",
+        "kernel release, as uname -r says it (default: the kernel that PROG was built for; for a "
+        "PROG of none, as for kbridge build, and with --root the newest that it can boot)",
+        ("run",), ("--kernel",), "", "RELEASE",
     ),
     Option(
         "kdir",
@@ -749,7 +755,7 @@ OPTIONS = (
         ("-v", "--verbose"),
         kind="flag",
     ),
-    Option("quiet", "print errors only", _ALL, ("-q", "--quiet"), kind="flag"),
+    Option("quiet", "print warnings and errors only", _ALL, ("-q", "--quiet"), kind="flag"),
     Option(
         "makefile", "print the path of the rules that a Makefile includes (docs/makefile.md)",
         (TOP,), ("--makefile",), kind="flag",
@@ -757,6 +763,28 @@ OPTIONS = (
     Option("version", "print the version", (TOP,), ("--version",), kind="flag"),
     Option("v", "print whole commands (V=1)", variable="V", kind="flag"),
 )  # fmt: skip
+
+
+def sentence(text: str) -> str:
+    """A help text as a sentence."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def value_of(option: Option) -> str:
+    """What stands behind the flag; '' for nothing."""
+    if option.kind == "flag":
+        return ""
+    value = option.metavar or option.name.upper()
+    return f"{value} ..." if option.kind == "files" else value
+
+
+def synopsis(verb: Verb) -> list[str]:
+    """The words of a call: what can be left out in brackets, what can be many with dots."""
+    words = ["[OPTION ...]"] if of_verb(verb.name) else []
+    needed = [option for option in of_verb(verb.name) if option.required]
+    words += [f"{option.flags[0]} {value_of(option)}".strip() for option in needed]
+    shapes = {"": "{}", "?": "[{}]", "*": "[{} ...]", "+": "{} ...", "rest": "[{} ...]"}
+    return [*words, *(shapes[one.count].format(one.metavar) for one in verb.arguments)]
 
 
 def of_verb(verb: str) -> list[Option]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import itertools
 import re
 import shlex
@@ -28,6 +29,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("PROG, ARGS", "PROG")  # argparse takes ARGS for required
+        message = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
         raise UsageError(message, hint=f"see {self.prog} --help")
 
 
@@ -87,6 +89,8 @@ def _add_option(parser: argparse.ArgumentParser, option: options.Option, verb: s
         how["choices"] = option.choices
     if option.default is not None:
         how["help"] += f" (default: {option.default})"
+    if option.required:  # _require() looks for it: argparse would, before it names what is mistyped
+        how["help"] += " (required)"
     if verb and options.TOP in option.verbs:
         how["default"] = argparse.SUPPRESS  # what was said ahead of the verb holds
     parser.add_argument(*option.flags, **how)
@@ -101,10 +105,6 @@ def _add_argument(parser: argparse.ArgumentParser, argument: options.Argument) -
     if argument.kind == "path":
         how["type"] = Path
     parser.add_argument(argument.name, **how)
-
-
-def sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
 
 
 def _examples(verb: options.Verb) -> str:
@@ -144,7 +144,8 @@ def parser() -> Parser:
             verb.name,
             help=verb.help,  # for completions
             prog=f"kbridge {verb.name}",
-            description=sentence(verb.help),
+            usage=" ".join([f"kbridge {verb.name}", *options.synopsis(verb)]),
+            description=options.sentence(verb.help),
             epilog=_examples(verb),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -198,14 +199,17 @@ def _bad_choice(problem: UsageError, of: str, word: str) -> UsageError:
 
 def _nearer(problem: UsageError, argv: Sequence[str]) -> UsageError:
     """Name the option, verb or choice that a mistyped one is near to."""
-    choice = re.match(r"argument (\S+): invalid choice: '(.*?)' \(", problem.message, re.DOTALL)
-    if choice and choice[1] == "VERB":
-        return _unknown_verb(choice[2], argv)
+    choice = re.match(r"argument (\S+): invalid choice: (.*) \(choose from ", problem.message)
     if choice:
-        return _bad_choice(problem, choice[1], choice[2])
+        word = ast.literal_eval(choice[2])  # argparse's repr() of it
+        verb = choice[1] == "VERB"
+        return _unknown_verb(word, argv) if verb else _bad_choice(problem, choice[1], word)
     if not problem.message.startswith("unrecognized arguments"):
         return problem
-    known = [*_flags_of(verb_in(argv)), "--help"]
+    verb = verb_in(argv)
+    if verb != options.TOP:
+        problem.hint = f"see kbridge {verb} --help"
+    known = [*_flags_of(verb), "--help"]
     for word in problem.message.split()[2:]:
         bare = word.split("=")[0]
         near = options.nearest(bare, known)

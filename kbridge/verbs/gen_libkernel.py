@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import libkernel, log, needed, paths, pkg_config
+from kbridge import libkernel, log, needed, paths, pkg_config, progress
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.libkernel import Library, Origin
 from kbridge.paths import Output
@@ -280,7 +280,8 @@ def generate(request: LibkernelRequest) -> dict[str, str | int]:
     clock.lap("choose")
     paths.make_parent(request.output)
     write = _write_script if request.script else _write_files
-    more = write(request, chosen, origin, clock)
+    with progress.doing(f"writing {request.output}"):
+        more = write(request, chosen, origin, clock)
     if request.timings:
         log.passed_on(str(clock))
     return {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from kbridge import log, manual, paths
@@ -19,4 +20,5 @@ def man(folder: Path) -> None:
             f"cannot make {folder}: {problem.strerror}", hint="name a folder that you can write"
         ) from problem
     paths.write_together(made)
-    log.info(f"wrote {len(made)} man pages to {folder}; read one: man -l {folder}/kbridge.1")
+    one = shlex.quote(str(folder / "kbridge.1"))
+    log.info(f"wrote {len(made)} man pages to {folder}; read one: man -l {one}")

@@ -150,4 +150,5 @@ def new(request: NewRequest) -> None:
             f"cannot make {request.folder}: {problem.strerror}",
             hint="choose a place where you may write, with room: kbridge new PATH/NAME",
         ) from problem
-    log.info(f"made {request.folder}; next: cd {request.folder} && {request.build}")
+    folder = shlex.quote(str(request.folder))
+    log.info(f"made {request.folder}; next: cd {folder} && {request.build}")

@@ -34,24 +34,16 @@ def _code(words: str) -> str:
 def _values(option: options.Option) -> str:
     """What it takes, and what it is where nobody says it."""
     told = [" ".join(_code(choice) for choice in option.choices)] if option.choices else []
+    if option.required:
+        told.append("required")
     if option.default is not None:
         told.append(f"default {_code(str(option.default))}")
     return "; ".join(told)
 
 
-def _synopsis(verb: options.Verb) -> str:
-    words = [f"kbridge {verb.name}"]
-    if options.of_verb(verb.name):
-        words.append("[OPTIONS]")
-    for argument in verb.arguments:
-        shapes = {"": "{}", "?": "[{}]", "*": "[{} ...]", "+": "{} ...", "rest": "[{} ...]"}
-        words.append(shapes[argument.count].format(argument.metavar))
-    return " ".join(words)
-
-
 def _flags(option: options.Option) -> str:
-    takes = option.metavar or (option.name.upper() if option.choices else "")
-    return "<br>".join(_code(f"{flag} {takes}".strip()) for flag in option.flags)
+    value = options.value_of(option)
+    return "<br>".join(_code(f"{flag} {value}".strip()) for flag in option.flags)
 
 
 def _options_table(verb: str) -> str:
@@ -67,8 +59,9 @@ def _statuses(verb: str) -> str:
 
 
 def _verb(verb: options.Verb) -> str:
-    parts = [f"### kbridge {verb.name}", _cell(verb.help[0].upper() + verb.help[1:]) + "."]
-    parts.append(f"```text\n{_synopsis(verb)}\n```")
+    words = [f"kbridge {verb.name}", *options.synopsis(verb)]
+    parts = [f"### kbridge {verb.name}", _cell(options.sentence(verb.help))]
+    parts.append(f"```text\n{' '.join(words)}\n```")
     parts.extend(_cell(paragraph) for paragraph in verb.more)
     if verb.arguments:
         rows = [(_code(one.metavar), _cell(one.help)) for one in verb.arguments]

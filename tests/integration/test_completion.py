@@ -36,8 +36,7 @@ zpty -w inner 'PS1= RPS1=; autoload -U compinit; compinit -D -u'
 zpty -w inner 'eval "$(kbridge completion zsh)"; echo REA""DY'
 zpty -r inner seen '*READY*'
 zpty -w -n inner %s$'\t'
-zpty -r inner seen '*'%s'*'
-print found
+zpty -r inner seen '*'%s'*' && print found
 zpty -d inner
 """
 
@@ -83,6 +82,13 @@ def test_bash_and_fish(shell: str, kernels: list[target.KernelTarget], tmp_path:
     assert completed(shell, "kbridge elevate --without ") == names
     (tmp_path / "a_file.c").write_text("")
     assert completed(shell, f"kbridge build {tmp_path}/a_f") == {f"{tmp_path}/a_file.c"}
+    # what stands behind PROG is PROG's
+    assert completed(shell, "kbridge run --cpus 4 --cp") == {"--cpus"}
+    for line in ("run ./prog --cp", "run --cpus 4 ./prog --kernel 6", "elevate -- ./prog --co"):
+        assert completed(shell, f"kbridge {line}") == set()
+    for line in ("run ./prog", "run ./prog --kernel", "elevate -- ./prog"):
+        found = completed(shell, f"kbridge {line} {tmp_path}/a_f")
+        assert found == {f"{tmp_path}/a_file.c"}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ They are unpacked, not installed; test_deb_installed.py does that.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +67,7 @@ def test_all_that_it_depends_on_is_in_its_own_folder(packaged: Path, tool: Insta
     told = (packaged / "usr/share/doc/kbridge/copyright").read_text()
     folders = [path.name for path in (packaged / OWN).glob("*.dist-info")]
     assert len(folders) > 5
+    assert not (packaged / OWN / "usr").exists()
     assert not [
         name for name in folders if f"Files: usr/lib/kbridge/{name.split('-')[0]}*" not in told
     ]
@@ -88,7 +91,7 @@ def test_programs_that_import_the_binding_keep_their_packages(tool: Installed) -
 
 
 def test_no_file_tells_where_it_was_built(packaged: Path) -> None:
-    for name in ("/tmp/kbridge-deb", str(ROOT)):
+    for name in ("kbridge-deb-", str(ROOT)):
         found = subprocess.run(
             ["grep", "--recursive", "--files-with-matches", "--fixed-strings", name, packaged],
             capture_output=True,
@@ -106,6 +109,15 @@ def test_it_builds_a_program_and_a_libkernel(tool: Installed, tmp_path: Path) ->
     tool("gen-libkernel", "-o", "libkernel.so", cwd=tmp_path)
     symbols = installed.run("readelf", "--dyn-syms", "--wide", tmp_path / "libkernel.so")
     assert " ksys_write@LINUX_KERNEL" in symbols
+
+
+def test_doctor_is_content(tool: Installed, tmp_path: Path) -> None:
+    """SCons is Debian's, and only suggested."""
+    report = json.loads(tool("doctor", "--json", cwd=tmp_path))
+    found = {one["name"]: one["state"] for one in report["checks"]}
+    assert report["ok"]
+    assert found["Python packages"] == "ok"
+    assert found["SCons"] == ("ok" if shutil.which("scons", path=tool.env["PATH"]) else "extra")
 
 
 def test_pkg_config_finds_the_library(packaged: Path, tmp_path: Path) -> None:

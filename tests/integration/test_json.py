@@ -18,7 +18,7 @@ ELSEWHERE = {"inspect", "kernels", "symbol", "adaptors", "doctor"}
 # these run PROG, or write files of which there are standards
 SILENT = {
     *("run", "elevate", "pic", "pack", "link", "compile-commands", "new"),
-    *("man", "completion", "cmake-dir", "containerfile"),
+    *("man", "completion", "containerfile"),
 }
 
 
@@ -43,6 +43,10 @@ def test_verbs_that_say_something_say_it_in_json(
     assert found == {"module": plain, "kernel": release}
     found, plain = ask("pkg-config-path")
     assert found == {"folders": [plain]}
+    found, plain = ask("cmake-dir")
+    assert found == {"folder": plain}
+    found, _ = ask("libs", "--kernel", release, "-o", tmp_path / "words", text=False)
+    assert found == {"output": str(tmp_path / "words")}
 
     program = tmp_path / "fd_info"
     sources = [SAMPLE / "fd_info.c", "--kmod", SAMPLE / "fd_info_kmod.c"]

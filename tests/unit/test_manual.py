@@ -75,6 +75,23 @@ def test_bad_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("epoch", ["x", "9" * 30, "-" + "9" * 30])
+def test_bad_epochs(
+    epoch: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    assert cli.main(["man", "-o", str(tmp_path / "man")]) == 2
+    assert f"SOURCE_DATE_EPOCH={epoch!r}" in capsys.readouterr().err
+    assert not (tmp_path / "man").exists()
+
+
+def test_commands_that_are_told_can_be_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["man", "-o", f"{tmp_path}/a b"]) == 0
+    assert f"man -l '{tmp_path}/a b/kbridge.1'" in capsys.readouterr().err
+
+
 def test_the_table_of_exit_statuses_is_that_of_the_options() -> None:
     made = (ROOT / "docs/exit-statuses.md").read_text()
     assert made == manual.exit_statuses(), "python -m kbridge.manual > docs/exit-statuses.md"

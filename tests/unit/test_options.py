@@ -212,3 +212,33 @@ def test_no_temporary_folder() -> None:
     assert done.stdout.count("untried") == done.stdout.count("needs: temporary folder") > 10
     assert "Traceback" not in done.stderr
     assert "standard output" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "cause", "hint"),
+    [
+        (["ru'n"], '"ru\'n": no such verb', "did you mean run?"),
+        (["completion", "f'sh"], "argument SHELL: invalid choice", "did you mean fish?"),
+        (["new", "a", "b"], "unrecognized arguments: b", "see kbridge new --help"),
+        (["build", "--x\ny"], "unrecognized arguments: --x\\ny", "see kbridge build --help"),
+        (["build", "--kmdo", "x"], "unrecognized arguments: --kmdo", "did you mean --kmod?"),
+    ],
+)
+def test_words_that_are_odd(
+    words: list[str], cause: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"kbridge: error: {cause}")
+    assert said[1:] == [f"kbridge: hint: {hint}"]
+
+
+def test_what_is_required_is_shown_so() -> None:
+    subs = parser.of_verbs(parser.parser())
+    assert (
+        subs["gen-libkernel"].format_usage()
+        == "usage: kbridge gen-libkernel [OPTION ...] -o FILE\n"
+    )
+    assert subs["link"].format_usage() == "usage: kbridge link [OPTION ...] -o FILE OBJ ...\n"
+    assert "(required)" in subs["man"].format_help()
+    assert "that PROG was built for" in " ".join(subs["run"].format_help().split())
