@@ -93,12 +93,16 @@ class _Trial:
 # -- the machine --
 
 
+def _make_room(folder: Path) -> str:
+    return f"make room there: du -sh {shlex.quote(str(folder))}/*"
+
+
 def _room(folder: Path, least: int) -> str:
     free = shutil.disk_usage(folder).free >> 20
     if free < least:
         raise KbridgeError(
             f"{free} MiB free in {folder}, {least} are wanted",
-            hint=f"make room there: du -sh {folder}/*",
+            hint=_make_room(folder),
         )
     return f"{folder}, {free} MiB free"
 
@@ -113,9 +117,7 @@ def _cache(_: _Trial) -> str:
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
         raise KbridgeError(
             f"cannot write in {folder}: {problem.strerror}",
-            hint=f"make room there: du -sh {folder}/*"
-            if full
-            else "set KBRIDGE_CACHE to a folder that you can write",
+            hint=_make_room(folder) if full else "set KBRIDGE_CACHE to a folder that you can write",
         ) from problem
     return _room(folder, _CACHE_MIB)
 
@@ -156,7 +158,7 @@ def _python(_: _Trial) -> str:
 
 
 def _scons(_: _Trial) -> str:
-    # Debian's package of kbridge leaves SCons to Debian's own, which has another Python's path
+    # the Debian package of kbridge has none of its own: Debian's loads kbridge's tool
     program = shutil.which("scons")
     if importlib.util.find_spec("SCons") is None and program is None:
         raise KbridgeError(

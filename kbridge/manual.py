@@ -28,11 +28,11 @@ _MORE = (
     "machine with the kelevate module loaded, or in a throw-away virtual machine.",
 )
 _ENVIRONMENT = (
+    ("KBRIDGE_CACHE", "where kbridge keeps what it made or fetched: by default kbridge in "
+     "XDG_CACHE_HOME, or in ~/.cache"),
     ("KBRIDGE_PARAMS", "parameters of the kmods of a program that is run: size=4 myapp.debug=1"),
     ("KBRIDGE_CONSOLE_LOG", "a file that gets all that the kernel of a virtual machine says"),
     ("KBRIDGE_QEMU_CPU", "the processor that QEMU emulates: a model, as for its -cpu"),
-    ("KBRIDGE_CACHE", "where kbridge keeps what it made or fetched: by default kbridge in "
-     "XDG_CACHE_HOME, or in ~/.cache"),
     ("KDIR", "kernel header folder, where neither --kernel nor --kdir is given"),
     ("ARCH, CROSS_COMPILE, LLVM", "as for Kbuild: which compiler makes kernel code"),
     ("CC, CXX", "compilers of apps"),
