@@ -18,7 +18,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,15 @@ from SCons.Errors import UserError
 from SCons.Scanner import Scanner
 from SCons.Script import ARGUMENTS
 from SCons.Tool import CScanner
-from SCons.Util import flatten
 from SCons.Variables import Variables
 
 import kbridge.bundled  # noqa: F401  first: it says where the rest is looked for
-from kbridge import gates, kcompile, link, log, options, paths, runtime
+from kbridge import gates, kcompile, link, log, options, paths, runtime, scons_words
 from kbridge.errors import KbridgeError
 from kbridge.kernels import image as images
 from kbridge.kernels import kbuild
 from kbridge.kernels import target as kernel_target
+from kbridge.scons_words import path_of
 from kbridge.verbs import build, compile_commands
 
 # stages that run no other program
@@ -248,12 +248,6 @@ def _node(
     return plan.env.Command(_from_top(outputs), _from_top(sources), action, **how)
 
 
-def _path(node: Any) -> Path:
-    """Relative to the folder of the SConstruct, where commands run; str(node) is relative to that
-    of the SConscript that is being read."""
-    return Path(node.get_path(node.fs.Top))
-
-
 def _from_top(files: Sequence[Any]) -> list[Any]:
     """Paths as SCons takes them in the SConscript of any folder; nodes stay as they are."""
 
@@ -351,7 +345,7 @@ def _app_object(plan: _Plan, source: Path, stem: str) -> Any:
 def _kmod_nodes(plan: _Plan, objects: Sequence[Any]) -> tuple[build.Kmod, list[Any]]:
     request = plan.request
     joined = plan.folder / "joined.o"
-    made_before = list(map(_path, objects))
+    made_before = list(map(path_of, objects))
     commands = kcompile.join_steps(plan.flags, made_before, joined, plan.kmod.ldflags)
 
     def join() -> None:
@@ -406,18 +400,28 @@ def _program(plan: _Plan, files: build.Kmod, kmod: Sequence[Any], app: dict[Path
         build.link_program(command, files, app, request.output, _environment(plan))
 
     sources = [*app, *kmod, library]
-    return _node(plan, [request.output], sources, "LD", [command], work)
+    made = _node(plan, [request.output], sources, "LD", [command], work)
+    # scons -c: also what earlier builds left, with another link= or debug=, or other sources
+    debug_file = replace(request, debug=True).debug_file
+    plan.env.Clean(made, _from_top([plan.folder, debug_file]))
+    return made
 
 
 # of every program that the SConscripts ask for
 _entries: list[compile_commands.Entry] = []
 
 
-def kbridge_compile_commands(env: Any, target: Any = compile_commands.NAME) -> Any:
+def kbridge_compile_commands(env: Any, target: Any = None, **how: Any) -> Any:
     """env.KBridgeCompileCommands(): compile_commands.json for all programs of the project, also
     those that are named after it.
     """
-    database = _path(env.File(target))
+    method = "KBridgeCompileCommands"
+    named = compile_commands.NAME if target is None else target
+    try:
+        scons_words.refuse_unknown(method, how, ["target"])
+        database = path_of(scons_words.target(env, method, named))
+    except KbridgeError as problem:
+        raise _as_user_error(problem) from problem
 
     def write(target: Any, source: Any, env: Any) -> int:  # noqa: ARG001
         try:
@@ -432,28 +436,10 @@ def kbridge_compile_commands(env: Any, target: Any = compile_commands.NAME) -> A
     return env.AlwaysBuild(node)
 
 
-def _nodes(env: Any, given: Any) -> list[Any]:
-    """Files as an SConstruct names them (relative to the folder of its SConscript), or nodes that
-    other builders returned; a source in a variant folder is the one that the user wrote."""
-    nodes = [env.File(one) if isinstance(one, str) else one for one in flatten(given)]
-    return [node if node.has_builder() else node.srcnode() for node in nodes]
-
-
-def _check_nodes(env: Any, target: Any, given: Any) -> None:
-    for one in flatten(given):
-        if isinstance(one, str) and Path(env.Dir(".").srcnode().abspath, one).is_dir():
-            raise UserError(f"{one}: a folder, and a source has to be a file")
-        if isinstance(one, str) and env.File(one) == env.File(target):
-            raise UserError(f"{one}: would be replaced by the program made of it")
-
-
-def _plan(env: Any, target: Any, app: Sequence[Any], kmod: Sequence[Any], how: Any) -> _Plan:
+def _plan(env: Any, output: Path, app: Sequence[Any], kmod: Sequence[Any], how: Any) -> _Plan:
     """What is to be done; raises KbridgeError for what cannot be."""
-    output = _path(env.File(target))
-    given = {key: value for key, value in how.items() if value is not None}
-    given["include"] = [_path(env.Dir(one).srcnode()) for one in given.get("include", ())]
-    request = build.BuildRequest(list(map(_path, app)), list(map(_path, kmod)), output, **given)
-    build.check(request, made=[_path(node) for node in app if node.has_builder()])
+    request = build.BuildRequest(list(map(path_of, app)), list(map(path_of, kmod)), output, **how)
+    build.check(request, made=[path_of(node) for node in app if node.has_builder()])
     found = kernel_target.find(request.kernel, request.kdir)
     flags = build.kernel_flags(request, found)
     return _Plan(
@@ -464,7 +450,7 @@ def _plan(env: Any, target: Any, app: Sequence[Any], kmod: Sequence[Any], how: A
         output.parent / ".kbridge" / output.name,
         output.stem,
         build.kmod_sources(request, found, flags),
-        [_path(source) for node in app for source in node.sources],
+        [path_of(source) for node in app for source in node.sources],
     )
 
 
@@ -478,18 +464,24 @@ def _nodes_of(plan: _Plan) -> Any:
     files, nodes = _kmod_nodes(plan, objects)
     app = plan.request.app
     compiled = {
-        _path(_app_object(plan, source, stem)): str(source)
+        path_of(_app_object(plan, source, stem)): str(source)
         for source, stem in zip(app, build.stems(app), strict=True)
     }
     return _program(plan, files, nodes, compiled)
 
 
+def _made(env: Any, node: Any, app: Any, kmod: Any, how: dict[str, Any]) -> Any:
+    """The program that `node` is to be, of what an SConstruct gave."""
+    apps = scons_words.sources(env, "app", app, node)
+    kmods = scons_words.sources(env, "kmod", kmod, node)
+    with contextlib.chdir(env.Dir("#").abspath):  # in which the commands will run, too
+        plan = _plan(env, path_of(node), apps, kmods, how)
+        _entries.extend(compile_commands.entries(plan.request, plan.target, plan.flags, plan.kmod))
+        return _nodes_of(plan)
+
+
 def kbridge_program(
-    env: Any,
-    target: Any,
-    app: Sequence[Any] = (),
-    kmod: Sequence[Any] = (),
-    **how: Any,
+    env: Any, target: Any = None, app: Any = None, kmod: Any = None, **how: Any
 ) -> Any:
     """env.KBridgeProgram(TARGET, app=[...], kmod=[...]): an executable, or with shared=True a
     library.  Further words: code, link, kernel, kdir, include, kcflags, cflags, ldflags, kbuild,
@@ -497,24 +489,25 @@ def kbridge_program(
 
     `app` may hold sources, and objects that the environment's own builders make of them.
     """
-    _check_nodes(env, target, [app, kmod])
+    method = "KBridgeProgram"
     try:
-        with contextlib.chdir(env.Dir("#").abspath):  # in which the commands will run, too
-            plan = _plan(env, target, _nodes(env, app), _nodes(env, kmod), how)
-            _entries.extend(
-                compile_commands.entries(plan.request, plan.target, plan.flags, plan.kmod)
-            )
-            return _nodes_of(plan)
+        node = scons_words.target(env, method, target)
+        return _made(env, node, app, kmod, scons_words.further(env, method, how))
     except KbridgeError as problem:
         raise _as_user_error(problem) from problem
 
 
-def kbridge_library(env: Any, target: str, kmod: Sequence[Any] = (), **how: Any) -> Any:
+def kbridge_library(
+    env: Any, target: Any = None, kmod: Any = None, app: Any = None, **how: Any
+) -> Any:
     """env.KBridgeLibrary("build/x", kmod=[...]): build/libx.so; more words as of KBridgeProgram."""
-    folder, name = os.path.split(target)
-    if not name.endswith(".so"):
-        name = f"lib{name}.so"
-    return kbridge_program(env, os.path.join(folder, name), kmod=kmod, shared=True, **how)
+    method = "KBridgeLibrary"
+    try:
+        node = scons_words.library(env, method, target)
+        given = scons_words.further(env, method, how, without=["shared"])
+        return _made(env, node, app, kmod, {**given, "shared": True})
+    except KbridgeError as problem:
+        raise _as_user_error(problem) from problem
 
 
 def generate(env: Any) -> None:

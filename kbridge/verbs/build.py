@@ -138,6 +138,7 @@ def refuse_twice(files: Sequence[Path]) -> None:
 
 def check(request: BuildRequest, made: Collection[Path] = ()) -> None:
     """Raise UsageError for a request that cannot be right; what is in `made` is yet to be made."""
+    check_choices(request)
     if not request.kmod and not request.kbuild:
         hint = "name the kernel-style source: --kmod FILE (scons: kmod=FILE)"
         meant = [path for path in request.app if path.stem.endswith("_kmod")]
@@ -158,6 +159,24 @@ def check(request: BuildRequest, made: Collection[Path] = ()) -> None:
     for path in request.kmod:
         check_source(path, "kmod")
         check_kmod_kind(path)
+
+
+def check_choices(request: BuildRequest) -> None:
+    """The command line offers only what there is; a request made by a program says anything."""
+    given = {
+        "code": [request.code],
+        "link": [request.link],
+        "mitigations": [request.mitigations],
+        "allow": request.allow,
+    }
+    for option in options.of_verb("build"):
+        for word in given.get(option.name, ()):
+            if word not in option.choices:
+                near = options.nearest(word, option.choices)
+                raise UsageError(
+                    f"{option.name}={word}: not one of {', '.join(option.choices)}",
+                    hint=f"did you mean {near}?" if near else "see kbridge build --help",
+                )
 
 
 def check_app_kind(path: Path) -> None:

@@ -25,7 +25,15 @@ LICENCES = ("GPL-2.0-only", "GPL-2.0-only WITH Linux-syscall-note")
 
 # From the top down: a module imports from its own layer and from those below it.
 LAYERS = {
-    "command line": ("__main__", "actions", "cli", "completion", "parser", "scons_tool"),
+    "command line": (
+        "__main__",
+        "actions",
+        "cli",
+        "completion",
+        "parser",
+        "scons_tool",
+        "scons_words",
+    ),
     "verbs": ("build", "verbs"),
     "domain": (
         "abi",

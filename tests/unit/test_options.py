@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from SCons.Errors import UserError
 
-from kbridge import __version__, actions, cli, log, options, parser, scons_tool
+from kbridge import __version__, actions, cli, log, options, parser, scons_tool, scons_words
 
 
 def test_every_verb_and_option_has_help() -> None:
@@ -122,6 +122,11 @@ def test_unknown_scons_variables_name_the_nearest(arguments: dict[str, str], say
     with pytest.raises(UserError) as caught:
         scons_tool.variables(arguments)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("word", scons_words.KNOWN)
+def test_every_word_of_an_sconstruct_is_an_option(word: str) -> None:
+    assert scons_words.kind_of(word) in ("str", "flag", "int", "words", "list", "paths")
 
 
 def test_everything_after_prog_is_progs(monkeypatch: pytest.MonkeyPatch) -> None:
