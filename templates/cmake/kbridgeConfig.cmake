@@ -9,6 +9,7 @@
 cmake_minimum_required(VERSION 3.21)
 
 set(_kbridge_site "${CMAKE_CURRENT_LIST_DIR}/../../../..")
+unset(kbridge_NOT_FOUND_MESSAGE)
 find_program(KBRIDGE_EXECUTABLE kbridge
   HINTS
     "${CMAKE_CURRENT_LIST_DIR}/../../.venv/bin" # of a checkout
@@ -23,7 +24,8 @@ name it with -DKBRIDGE_EXECUTABLE=/path/to/kbridge")
   return()
 endif()
 
-# The words of CMake's list ARGN to kbridge; what it prints.  Its own words on an error are shown.
+# The words of CMake's list ARGN to kbridge; what it prints.  On an error kbridge_NOT_FOUND_MESSAGE
+# has its own words.
 function(_kbridge_ask variable)
   execute_process(
     COMMAND "${KBRIDGE_EXECUTABLE}" ${ARGN}
@@ -34,15 +36,17 @@ function(_kbridge_ask variable)
     RESULT_VARIABLE status)
   if(NOT status EQUAL 0)
     list(JOIN ARGN " " words)
-    message(FATAL_ERROR "kbridge ${words}:\n${said}")
+    set(kbridge_NOT_FOUND_MESSAGE "kbridge ${words}:\n${said}" PARENT_SCOPE)
   endif()
   set(${variable} "${printed}" PARENT_SCOPE)
 endfunction()
 
-# The release that kbridge would build for now.
-function(_kbridge_default_kernel variable)
-  _kbridge_ask(json kernels --json)
+# The release that kbridge would build for now, by what `kbridge kernels --json` says.
+function(_kbridge_default_kernel variable json)
   string(JSON count LENGTH "${json}" kernels)
+  if(count EQUAL 0)
+    return()
+  endif()
   math(EXPR last "${count} - 1")
   foreach(index RANGE ${last})
     string(JSON default GET "${json}" kernels ${index} default)
@@ -55,11 +59,25 @@ endfunction()
 
 set(KBRIDGE_KDIR "$ENV{KDIR}" CACHE PATH "Kernel header folder that kmods are built for")
 if(NOT KBRIDGE_KERNEL AND NOT KBRIDGE_KDIR)
-  _kbridge_default_kernel(KBRIDGE_KERNEL)
+  _kbridge_ask(_kbridge_kernels kernels --json)
+  if(kbridge_NOT_FOUND_MESSAGE)
+    set(kbridge_FOUND FALSE)
+    return()
+  endif()
+  _kbridge_default_kernel(KBRIDGE_KERNEL "${_kbridge_kernels}")
+  if(NOT KBRIDGE_KERNEL)
+    set(kbridge_FOUND FALSE)
+    set(kbridge_NOT_FOUND_MESSAGE "no kernel headers here: kbridge doctor says which package has them")
+    return()
+  endif()
 endif()
 set(KBRIDGE_KERNEL "${KBRIDGE_KERNEL}" CACHE STRING "Kernel release that kmods are built for")
 
 _kbridge_ask(_kbridge_folder pkg-config-path)
+if(kbridge_NOT_FOUND_MESSAGE)
+  set(kbridge_FOUND FALSE)
+  return()
+endif()
 set(KBRIDGE_INCLUDE_DIR "${_kbridge_folder}/include")
 
 # -- kbridge_add_kmod(target source... [KERNEL release | KDIR folder] [CODE pic|kernel]
@@ -83,6 +101,23 @@ function(_kbridge_file variable source)
   set(${variable} "${file}" PARENT_SCOPE)
 endfunction()
 
+# The words of kbridge_add_kmod() that can be said to be wrong now.
+function(_kbridge_check_words)
+  foreach(rule IN ITEMS "CODE pic|kernel" "LINK libkernel|script" "MITIGATIONS keep|drop")
+    string(REPLACE " " ";" rule "${rule}")
+    list(GET rule 0 name)
+    list(GET rule 1 known)
+    if(DEFINED arg_${name} AND NOT arg_${name} MATCHES "^(${known})$")
+      message(FATAL_ERROR "kbridge_add_kmod: ${name} ${arg_${name}}: ${name} ${known}")
+    endif()
+  endforeach()
+  foreach(word IN LISTS arg_UNPARSED_ARGUMENTS arg_INCLUDE_DIRECTORIES arg_ALLOW arg_SYMBOL)
+    if(word MATCHES "^[A-Z][A-Z_]+$" AND NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${word}")
+      message(FATAL_ERROR "kbridge_add_kmod: ${word}: neither a word that it knows nor a file")
+    endif()
+  endforeach()
+endfunction()
+
 # Refuse what cannot be, in CMake's words, before anything is built.
 function(_kbridge_check target)
   if(NOT TARGET ${target})
@@ -104,6 +139,7 @@ function(_kbridge_check target)
   if(arg_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR "kbridge_add_kmod: no word after ${arg_KEYWORDS_MISSING_VALUES}")
   endif()
+  _kbridge_check_words()
 endfunction()
 
 # One string of words, quoted as a shell reads them.
@@ -177,6 +213,11 @@ function(_kbridge_compile variable target source options)
   _kbridge_file(file "${source}")
   file(RELATIVE_PATH relative "${CMAKE_CURRENT_SOURCE_DIR}" "${file}")
   string(REGEX REPLACE "[^A-Za-z0-9_.+-]" "_" name "${relative}")
+  if(NOT name STREQUAL relative) # a/b.c beside a_b.c
+    string(SHA256 hash "${relative}")
+    string(SUBSTRING "${hash}" 0 8 hash)
+    string(APPEND name "-${hash}")
+  endif()
   set(object "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${target}.kmod/${name}.o")
   # kbridge takes ccache and the like from CC, and the kernel's compiler from Kbuild
   set(compiler cc)

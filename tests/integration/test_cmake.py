@@ -198,6 +198,18 @@ MISTAKES = {
         "p has a kmod; name all sources in one call",
     ),
     "no source": ("add_executable(p a.c)\nkbridge_add_kmod(p)", "no kmod source for p"),
+    "a mistyped word": (
+        "add_executable(p a.c)\nkbridge_add_kmod(p k.c INCLUDES a)",
+        "INCLUDES: neither a word that it knows nor a file",
+    ),
+    "a mistyped word behind a list": (
+        "add_executable(p a.c)\nkbridge_add_kmod(p k.c ALLOW stack KFLAGS -DA)",
+        "KFLAGS: neither a word that it knows nor a file",
+    ),
+    "a mistyped choice": (
+        "add_executable(p a.c)\nkbridge_add_kmod(p k.c CODE pick)",
+        "CODE pick: CODE pic|kernel",
+    ),
     "no value": (
         "add_executable(p a.c)\nkbridge_add_kmod(p k.c KERNEL)",
         "no word after KERNEL",
@@ -220,6 +232,41 @@ def test_versions(tmp_path: Path) -> None:
         (tmp_path / "CMakeLists.txt").write_text(text)
         shutil.rmtree(tmp_path / "the build", ignore_errors=True)
         configure(tmp_path, ok=good)
+
+
+def test_names_that_look_alike(project: Path) -> None:
+    """a/b.c and a_b.c are two objects."""
+    (project / "a").mkdir()
+    for name, function in (("a/b.c", "one"), ("a_b.c", "other")):
+        text = f"int {function}(void);\nint {function}(void) {{ return 1; }}\n"
+        (project / name).write_text(text)
+    (project / "CMakeLists.txt").write_text(
+        f"{HEAD}add_library(p SHARED)\nkbridge_add_kmod(p a/b.c a_b.c)\n"
+    )
+    configure(project)
+    assert len(made(build(project))) == 3
+    shown = subprocess.run(
+        ["readelf", "-W", "--dyn-syms", project / "the build/libp.so"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert {"one", "other"} <= set(shown.stdout.split())
+
+
+@pytest.mark.parametrize("fails", ["exit 3", "echo '{\"kernels\": []}'"])
+def test_an_optional_kbridge(tmp_path: Path, fails: str) -> None:
+    """One that cannot work here is not found, and says why who asks for it by REQUIRED."""
+    command = tmp_path / "kbridge"
+    command.write_text(f"#!/bin/sh\necho 'kbridge: error: none of it' >&2\n{fails}\n")
+    command.chmod(0o755)
+    how = f"-DKBRIDGE_EXECUTABLE={command}"
+    text = HEAD.replace("kbridge REQUIRED", "kbridge QUIET")
+    (tmp_path / "CMakeLists.txt").write_text(
+        f'{text}if(kbridge_FOUND)\nmessage(FATAL_ERROR "found")\nendif()\n'
+    )
+    configure(tmp_path, how, KDIR="")
+    (tmp_path / "CMakeLists.txt").write_text(HEAD)
+    said = configure(tmp_path, how, ok=False, KDIR="")
+    assert ("none of it" if "exit" in fails else "no kernel headers here") in said
 
 
 def test_a_kernel_that_is_not_here(project: Path) -> None:
