@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jinja2
 
-from kbridge import paths
+from kbridge import __version__, paths
 
 NAME = "kbridge.mk"
 
@@ -32,14 +32,18 @@ def text(command: Sequence[str]) -> str:
     source = paths.source("templates", f"{NAME}.j2").read_text()
     template = jinja2.Template(source, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     quoted = shlex.join(command).replace("$", "$$").replace("#", "\\#")
-    return str(template.render(command=quoted))
+    return str(template.render(command=quoted, version=__version__))
+
+
+def key(content: str) -> str:
+    """What tells the fragments of several kbridges apart, which may share a cache."""
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def file() -> Path:
-    """The fragment in the cache: a file for each kbridge, since several may share a cache."""
+    """The fragment in the cache: a file for each kbridge."""
     content = text(own_command())
-    key = hashlib.sha256(content.encode()).hexdigest()[:16]
-    path = paths.cache("makefile", key) / NAME
+    path = paths.cache("makefile", key(content)) / NAME
     if not path.is_file():
         paths.write_atomically(path, content)
     return path

@@ -58,7 +58,10 @@ def folder() -> Path:
     ld looks for what a library needs, and libraries that kbridge built need a libkernel.so: there
     is one in needed/, which nothing loads.
     """
-    made = runtime.library().parent
+    library = runtime.library()
+    rules = makefile.text(makefile.own_command())
+    # a folder for each kbridge: the rules name the command, which may be removed
+    made = library.parent / makefile.key(rules)
     _check(made)
     _keep(made / "include/kbridge.h", paths.source("runtime", "kbridge.h").read_bytes())
     stub = made / "needed" / libkernel.SONAME
@@ -66,7 +69,8 @@ def folder() -> Path:
         paths.make_parent(stub)
         # ld reads no library that defines nothing
         libkernel.write_stub({"_text": True}, stub, release="", build_id="")
-    _keep(made / makefile.NAME, makefile.text(makefile.own_command()).encode())
+    _keep(made / library.name, library.read_bytes())
+    _keep(made / makefile.NAME, rules.encode())
     pc = _filled("libkbridge.pc.j2", version=__version__, run_folder=runtime.RUN_FOLDER)
     _keep(made / "libkbridge.pc", pc.encode())
     return made

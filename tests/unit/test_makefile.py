@@ -17,11 +17,11 @@ from kbridge import makefile
 FAKE = """\
 #!/bin/sh
 here=$(dirname "$0")
-printf '%s\\n' "${ARCH:+ARCH=$ARCH }${LLVM:+LLVM=$LLVM }$*" >> "$here/calls"
+printf '%s\\n' "${SHOW_CC:+CC=$CC }${ARCH:+ARCH=$ARCH }${LLVM:+LLVM=$LLVM }$*" >> "$here/calls"
 verb=$1 source=$2
 case $verb in
 	cflags) cat "$here/flags"; exit $? ;;
-	libs) echo -lm; exit ;;
+	libs) cat "$here/stub"; echo -lm; exit ;;
 	pkg-config-path) echo "$here/a folder"; exit ;;
 esac
 while [ $# -gt 0 ]; do
@@ -41,7 +41,7 @@ echo "$verb" > "$output"
 """
 RULES = """\
 app: $(KB_OBJS)
-	cp kmods.kb.o app; echo $(KB_LIBS) >> app
+	cp kmods.kb.o app && echo $(KB_LIBS) >> app
 clean:
 	rm -f app $(KB_CLEAN)
 """
@@ -58,6 +58,7 @@ class Project:
         self.tool.write_text(FAKE)
         self.tool.chmod(0o755)
         self.flags("-O2")
+        self.stub("")
         self.rules = self.tool.parent / makefile.NAME
         self.rules.write_text(makefile.text([str(self.tool)]))
         for name in ("one.c", "two.c", "shared.h"):
@@ -71,6 +72,10 @@ class Project:
 
     def flags(self, text: str) -> None:
         (self.tool.parent / "flags").write_text(text)
+
+    def stub(self, text: str) -> None:
+        """What `kbridge libs` prints ahead of its words; of link=script too."""
+        (self.tool.parent / "stub").write_text(text)
 
     def makefile(self, *parts: str) -> None:
         """INCLUDE stands for the include."""
@@ -130,16 +135,13 @@ ALL = ["kmods.kb.o", "one.kmod.o", "two.kmod.o"]
     [
         ("KB_KMODS := one.c two.c", "INCLUDE", RULES),
         ("INCLUDE", "KB_KMODS = one.c two.c", RULES),
-        ("INCLUDE", RULES, "KB_KMODS := one.c ./two.c"),
-        ("KB_KMODS := one.c", RULES, "INCLUDE", "KB_KMODS += two.c", "INCLUDE"),
+        ("INCLUDE", RULES, "KB_KMODS := ./one.c .//two.c"),
+        ("KB_KMODS := one.c", "INCLUDE", RULES, "KB_KMODS += two.c", "INCLUDE"),
         ("export", "KB_KMODS := one.c two.c", "INCLUDE", RULES),
     ],
 )
 def test_the_include_is_at_home_everywhere(project: Project, parts: Sequence[str]) -> None:
     project.makefile(*parts)
-    if parts[0] == "KB_KMODS := one.c":  # the rule is read when KB_OBJS is not yet known
-        assert not project.made("app")[1:]
-        return
     assert project.made("-j3") == ALL  # app is the default goal
     assert (project.folder / "app").read_text() == "pack\n-lm\n"
     assert project.make() == "make: 'app' is up to date.\n"
@@ -177,6 +179,7 @@ def test_only_what_changed_is_made_again(project: Project) -> None:
         ("KB_KCFLAGS=-DX='a  b' \"$$#c\"", ALL),
         ("KB_INCLUDES=-I.", ALL),
         ("CPPFLAGS=-Iinclude -DNOT", ALL),
+        ("CFLAGS=-O2 -isystem 'a b'", []),
         ("KB_CODE=kernel", ALL),
         ("KB_DEBUG=1", ALL),
         ("KB_NAME=other", ALL),
@@ -188,6 +191,7 @@ def test_only_what_changed_is_made_again(project: Project) -> None:
         ("KB_PACKFLAGS=--allow stack", ["kmods.kb.o"]),
         ("KB_KMODS=one.c", ["kmods.kb.o"]),
         ("CC=other", []),
+        ("O=.", []),
     ],
 )
 def test_other_words_make_it_again(project: Project, word: str, made: list[str]) -> None:
@@ -207,17 +211,57 @@ def test_other_flags_of_the_kernel_make_it_again(project: Project) -> None:
     assert project.made() == []
 
 
+@pytest.mark.parametrize("link", ["libkernel", "script"])
+def test_another_image_of_the_kernel_is_packed_again(project: Project, link: str) -> None:
+    how = f"KB_LINK={link}"
+    project.make(how)
+    project.stub("other/")
+    assert project.made(how) == ["kmods.kb.o"]
+    assert project.made(how) == []
+
+
+def test_another_kbridge_makes_it_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.make()
+    monkeypatch.setattr(makefile, "__version__", "7.8.9")
+    project.rules.write_text(makefile.text([str(project.tool)]))
+    assert project.made() == ALL
+    assert project.made() == []
+
+
 def test_words_arrive(project: Project) -> None:
-    project.make("LLVM=1", "KDIR=/a b", "KB_KCFLAGS=-DX='a b'", "CPPFLAGS=-Iinc -DY")
+    project.make("LLVM=1", "KDIR=/a b", "KB_KCFLAGS=-DX='a b'", "CPPFLAGS=-I inc -DY")
     calls = project.calls()
     assert calls[0] == (
         "LLVM=1 pic one.c -o one.kmod.o --depfile .kb.one.kmod.o.d --kdir=/a b --code pic "
-        "--mitigations keep -Iinc --kcflags=-DX='a b' -q"
+        "--mitigations keep -Iinc --kcflags=-DX='a b' --name=one -q"
     )
+    assert "--name=one" in calls[1]  # KBUILD_MODNAME is that of the program
     assert calls[2].startswith("LLVM=1 pack one.kmod.o two.kmod.o -o kmods.kb.o --kdir=/a b ")
 
 
-@pytest.mark.parametrize("out", ["", "out", "my out/", "/ABSOLUTE out"])
+def test_a_kdir_of_the_environment(project: Project) -> None:
+    """KERNEL comes first, as for kbridge itself, which refuses both."""
+    project.make(KDIR="/of/another")
+    assert "--kdir=/of/another" in project.calls()[0]
+    project.make("KERNEL=6.1.0", KDIR="/of/another")
+    (call, *_) = project.calls()
+    assert "--kernel=6.1.0" in call
+    assert "--kdir" not in call
+    project.make("KERNEL=6.1.0", "KDIR=/mine")
+    assert "--kernel=6.1.0 --kdir=/mine" in project.calls()[0]
+
+
+def test_the_compiler_of_the_makefile(project: Project) -> None:
+    """Its ccache is the kmod's, too; a default is not."""
+    project.makefile("CC := ccache gcc -DX='a b'", "KB_KMODS := one.c", "INCLUDE", RULES)
+    project.make(SHOW_CC="1")
+    assert project.calls()[0].startswith("CC=ccache gcc -DX='a b' pic one.c ")
+    project.makefile("KB_KMODS := two.c", "INCLUDE", RULES)
+    project.make(SHOW_CC="1", CC="")
+    assert project.calls()[0].startswith("CC= pic two.c ")
+
+
+@pytest.mark.parametrize("out", ["", "out", "./out", ".//out/", "./", "my out/", "/ABSOLUTE out"])
 def test_clean_leaves_nothing(project: Project, tmp_path: Path, out: str) -> None:
     """Also of sources that are no longer named, and of those outside."""
     (tmp_path / "outside.c").write_text("")
@@ -231,7 +275,7 @@ def test_clean_leaves_nothing(project: Project, tmp_path: Path, out: str) -> Non
     words = [f"O={out}"] if out else []
     assert len(project.made(*words)) == 6
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - set(before)
-    if out:
+    if out not in ("", "./"):
         inside = project.folder / out
         assert {path.name for path in made if inside not in path.parents} == {"app", "calls"}
     project.make("KB_KMODS=two.c", *words)
@@ -247,6 +291,7 @@ def test_what_is_said(project: Project) -> None:
     tool = shlex.quote(str(project.tool))
     said = project.make("V=1", "KB_KMODS=two.c")
     assert f"{tool} pic 'two.c' -o 'two.kmod.o' --depfile '.kb.two.kmod.o.d' --code" in said
+    assert [call.split()[-1] for call in project.calls()[-2:]] == ["-v", "-v"]
     assert "KBPIC" not in said
     assert not project.make("-s", "KB_KMODS=one.c two.c")
     assert project.make("-n", "KB_CODE=kernel").count(" pic ") == 2
@@ -319,4 +364,10 @@ def test_generated_sources_and_folders_of_sources(project: Project) -> None:
 
 def test_flags_of_the_app(project: Project) -> None:
     project.makefile("INCLUDE", "all: ; @printf '%s\\n' $(KB_CFLAGS)")
-    assert project.make() == f"-I{project.tool.parent}/a folder/include\n"
+    assert project.make() == f"-isystem\n{project.tool.parent}/a folder/include\n"
+    # in CFLAGS, it is the app's alone
+    project.makefile("KB_KMODS := one.c", "INCLUDE", "CFLAGS += -Imine $(KB_CFLAGS)", RULES)
+    project.make()
+    (call, *_) = project.calls()
+    assert "include" not in call
+    assert " -Imine " in call

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Kbridge
 
-from kbridge import __version__, paths, pkg_config, proc, runtime
+from kbridge import __version__, makefile, paths, pkg_config, proc, runtime
 from kbridge.errors import KbridgeError
 
 APP = """
@@ -100,3 +100,13 @@ def test_the_rules_for_makefiles(folder: Path, tmp_path: Path) -> None:
     )
     done = proc.run(["make", "-s"], cwd=tmp_path, env={"PKG_CONFIG_PATH": str(folder)})
     assert done.stdout == "kmods.kb.o\n"
+
+
+def test_two_kbridges_that_share_a_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules of the one do not call the other, which may be removed."""
+    before = (folder / makefile.NAME).read_text()
+    monkeypatch.setattr(makefile, "own_command", lambda: ["/opt/other/kbridge"])
+    other = pkg_config.folder()
+    assert other != folder
+    assert "KBRIDGE ?= /opt/other/kbridge\n" in (other / makefile.NAME).read_text()
+    assert (folder / makefile.NAME).read_text() == before
