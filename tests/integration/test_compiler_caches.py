@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -183,15 +184,18 @@ def started(folder: Path, index: int) -> tuple[subprocess.Popen[bytes], Daemon]:
 @pytest.fixture
 def daemons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Daemon]]:
     """Two distccd; the client may not compile by itself."""
-    pairs = [started(tmp_path, index) for index in range(2)]
     monkeypatch.setenv("DISTCC_DIR", str(tmp_path / "distcc"))
     (tmp_path / "distcc").mkdir()
     monkeypatch.setenv("DISTCC_FALLBACK", "0")
     monkeypatch.setenv("CC", "distcc gcc")
-    yield [daemon for _, daemon in pairs]
-    for process, _ in pairs:
-        process.terminate()
-        process.wait(30)
+    found = []
+    with contextlib.ExitStack() as stack:
+        for index in range(2):
+            process, daemon = started(tmp_path, index)
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)  # the last that is put there comes first
+            found.append(daemon)
+        yield found
 
 
 def test_two_distcc_daemons(
