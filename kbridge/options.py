@@ -311,7 +311,7 @@ VERBS = (
         (
             Example(
                 "load it here, so that programs run on this kernel",
-                'insmod "$(kbridge kelevate)"',
+                'insmod "$(kbridge kelevate --kernel "$(uname -r)")"',
             ),
         ),
     ),

@@ -50,7 +50,8 @@ def test_examples_parse() -> None:
     """Each is a command line that kbridge takes, as far as words go."""
     for verb in options.VERBS:
         for example in verb.examples:
-            words = re.search(rf"kbridge {verb.name}([^)|>&]*)", example.line)
+            line = example.line.replace('"$(uname -r)"', "6.1.0-test")
+            words = re.search(rf"kbridge {verb.name}([^)|>&]*)", line)
             assert words
             parser.parse([verb.name, *shlex.split(words[1])])
 
