@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,10 @@ from kbridge.kernels import target
 # Times are not tested, least of all on a busy machine.
 settings.register_profile("kbridge", settings(), deadline=None)
 settings.load_profile("kbridge")
+
+# record_property: a test that boots one kernel, not named in its parameters, says so to
+# scripts/pages/support.py
+Record = Callable[[str, object], None]
 
 
 class Kbridge(Protocol):

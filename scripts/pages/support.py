@@ -107,6 +107,20 @@ ROWS = (
         "symbols of the image are those of the booted kernel",
         "vm/test_symbols::test_all_symbols_are_those_of_the_booted_kernel",
     ),
+    Row(
+        "[saved states](running.md#saved-states) of machines",
+        "vm/test_saved_state::test_a_state_is_saved_and_gone_on_from",
+    ),
+    Row("`--root FOLDER`: a script, and a program with a kmod", "vm/test_root_folder::.*"),
+    Row(
+        "[built in a container](containers.md), run outside and with its root",
+        "vm/test_containers::test_the_.*",
+    ),
+    Row(
+        "the samples of [SCons](scons.md), [CMake](cmake.md) and [Meson](meson.md)",
+        "vm/test_build_systems::.*",
+    ),
+    Row("a [notebook](notebooks.md)", "vm/test_notebooks::test_the_quickest_notebook"),
     Row("kelevate's self-test", "vm/test_selftest::test_selftest"),
     Row(
         "[kelevate by DKMS](../kernel/README.md)", "integration/test_dkms::test_from_add_to_remove"
@@ -117,7 +131,7 @@ ROWS = (
 @dataclass(frozen=True)
 class Result:
     test: str  # folder/file::function
-    params: str
+    params: str  # or the kernel, where record_property() names it
     passed: bool
 
     @property
@@ -141,8 +155,12 @@ def read(files: Iterable[Path]) -> tuple[list[Result], str]:
         for case in root.iter("testcase"):
             name, _, params = case.get("name", "").partition("[")
             module = "/".join(case.get("classname", "").split(".")[-2:])
+            kernel = case.find("properties/property[@name='kernel']")
+            named = "" if kernel is None else kernel.get("value", "")
             bad = [case.find(kind) for kind in ("failure", "error", "skipped")]
-            result = Result(f"{module}::{name}", params[:-1], all(one is None for one in bad))
+            result = Result(
+                f"{module}::{name}", params[:-1] or named, all(one is None for one in bad)
+            )
             if result.release:
                 results.append(result)
     return results, max(days)

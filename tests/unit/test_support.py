@@ -54,14 +54,17 @@ def test_cells(support: ModuleType, tmp_path: Path) -> None:
         f"vm/test_hard::test_it[{OLD}-pti=on]": "<skipped/>",
         "vm/test_other::test_without_a_kernel": "",
     }
+    named_by_it = f"<properties><property name='kernel' value='{NEW}'/></properties>"
+    cases["vm/test_one::test_of_one_kernel"] = named_by_it
     results, day = support.read([junit(tmp_path, cases)])
-    assert (len(results), day) == (7, "2026-01-02")
+    assert (len(results), day) == (8, "2026-01-02")
 
     def cells(test: str, **how: object) -> list[str]:
         return [support.cell(support.Row("", test, **how), one, results) for one in (OLD, NEW)]
 
     assert cells(both, models=support.MODELS) == ["pic, kernel", "**fails**"]
     assert cells(named) == ["pic", "pic, kernel"]
+    assert cells("vm/test_one::.*") == ["-", "yes"]
     assert cells("vm/test_hard::test_it") == ["**fails**", "-"]
     assert cells("vm/test_hard::test_it", lacks="pti") == ["yes", "-"]
     assert cells("vm/test_hard::test_it", holds="pti") == ["**fails**", "-"]

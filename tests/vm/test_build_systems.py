@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import Kbridge
+from conftest import Kbridge, Record
 from guest_shell import Guest
 from kernel_log import complaints
 
@@ -33,7 +33,9 @@ PROGRAMS = {
 }
 
 
-def test_each_sample_by_its_own_tool(kbridge: Kbridge, tmp_path: Path) -> None:
+def test_each_sample_by_its_own_tool(
+    kbridge: Kbridge, tmp_path: Path, record_property: Record
+) -> None:
     """As their build files and docs say it, for the kernel that is built for when none is named."""
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     commands = {}
@@ -45,7 +47,9 @@ def test_each_sample_by_its_own_tool(kbridge: Kbridge, tmp_path: Path) -> None:
         name, _ = PROGRAMS[tool]
         commands[name] = project / "build" / name
     log = tmp_path / "console"
-    said = Guest(kbridge, target.find().release).run(commands, log)
+    release = target.find().release
+    record_property("kernel", release)
+    said = Guest(kbridge, release).run(commands, log)
     for name, form in PROGRAMS.values():
         assert re.fullmatch(form + r"\nstatus 0\n", said[name]), said[name]
     assert not complaints(log)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import containers
 import pytest
-from conftest import Kbridge
+from conftest import Kbridge, Record
 from containers import Buildah
 
 from kbridge import paths
@@ -125,7 +125,10 @@ def test_a_container_without_headers(built: Built) -> None:
     assert "in a container, install those of the kernel to build for" in built.said
 
 
-def test_the_program_runs_outside(built: Built, kbridge: Kbridge, tmp_path: Path) -> None:
+def test_the_program_runs_outside(
+    built: Built, kbridge: Kbridge, tmp_path: Path, record_property: Record
+) -> None:
+    record_property("kernel", RELEASE)
     program = tmp_path / "where"
     shutil.copy(built.root / "usr/local/bin/where", program)
     done = kbridge("run", "--timeout", "240", program)
@@ -133,8 +136,11 @@ def test_the_program_runs_outside(built: Built, kbridge: Kbridge, tmp_path: Path
     assert done.stdout == f"root: no distribution; kernel: {RELEASE}\n"
 
 
-def test_the_container_is_the_machines_root(built: Built, kbridge: Kbridge) -> None:
+def test_the_container_is_the_machines_root(
+    built: Built, kbridge: Kbridge, record_property: Record
+) -> None:
     """PROG is found in its PATH; the shell, the libraries and what it reads are the container's."""
+    record_property("kernel", RELEASE)
     run = ("run", "--timeout", "240", "--root", built.root)
     done = kbridge(*run, "where")
     assert done.returncode == 0, done.stderr

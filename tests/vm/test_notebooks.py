@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Record
 from guest_shell import console_log_environment
 from kernel_log import complaints
 from monitor import Monitor, free_port
+
+from kbridge.vm import hostroot
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "samples/notebooks"
@@ -279,13 +282,15 @@ def check(executed: Executed, names: Sequence[str]) -> None:
     assert not complaints(executed.log)
 
 
-def test_the_quickest_notebook(tmp_path: Path) -> None:
+def test_the_quickest_notebook(tmp_path: Path, record_property: Record) -> None:
+    record_property("kernel", hostroot.newest())
     check(execute(["cr3"], tmp_path), ["cr3"])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_all_notebooks(tmp_path: Path) -> None:
+def test_all_notebooks(tmp_path: Path, record_property: Record) -> None:
+    record_property("kernel", hostroot.newest())
     assert set(CHECKS) == {one.stem for one in SOURCES.glob("*.ipynb")}
     executed = execute(sorted(CHECKS), tmp_path)
     check(executed, sorted(CHECKS))
