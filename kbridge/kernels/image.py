@@ -85,9 +85,7 @@ def _put_in_place(unpacked: Path, folder: Path) -> None:
 def _unpack(package: Path, release: str, folder: Path) -> None:
     """dpkg-deb -x, and what a kernel package's installation would add: modules.dep."""
     folder.mkdir()
-    what = f"unpacking {package.name}"
-    with progress.doing(what):
-        proc.run(["dpkg-deb", "-x", package, folder], what=what)
+    proc.run(["dpkg-deb", "-x", package, folder], what=f"unpacking {package.name}")
     usr = folder / "usr/lib/modules"
     if usr.is_dir() and not (folder / "lib/modules").is_dir():
         (folder / "lib").symlink_to("usr/lib")  # packages that know merged /usr only
@@ -124,7 +122,8 @@ def _fetch(release: str) -> None:
             return  # another kbridge fetched it meanwhile
         log.info(f"fetching the image of kernel {release} into the cache (once)")
         fetched = packages.download(package, version, temporary, what="the kernel image")
-        _unpack(fetched, release, temporary / "unpacked")
+        with progress.doing(f"unpacking {fetched.name}"):
+            _unpack(fetched, release, temporary / "unpacked")
         _put_in_place(temporary / "unpacked", folder)
 
 

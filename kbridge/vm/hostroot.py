@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbridge import bundled, log, paths, proc
+from kbridge import bundled, log, paths, proc, progress
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import image as images
 from kbridge.kernels import packages
@@ -198,12 +198,14 @@ def _ask(image: KernelImage, folder: Path) -> list[str]:
         "--dry-run",
         "--show-command",
     ]
-    done = proc.run(
-        [tool, "--kimg", image.vmlinuz, *how, *made],
-        env={"TMPDIR": str(folder)},
-        what="asking virtme-ng for a machine with this one's root",
-        hint="see what it says above; kbridge is tested with virtme-ng 1.42",
-    )
+    what = "asking virtme-ng for a machine with this one's root"
+    with progress.doing(what):
+        done = proc.run(
+            [tool, "--kimg", image.vmlinuz, *how, *made],
+            env={"TMPDIR": str(folder)},
+            what=what,
+            hint="see what it says above; kbridge is tested with virtme-ng 1.42",
+        )
     return shlex.split(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else []
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from kbridge import progress
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import image
 
@@ -74,6 +76,21 @@ def test_fetched_once(archive: Archive, package: Path, temporary_cache: Path) ->
     archive.make(download="exit 1")
     assert image.find(RELEASE) == found
     assert image.find(RELEASE, download=False) == found
+
+
+def test_what_takes_long_is_shown(
+    archive: Archive, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, doing = [], progress.doing
+
+    def recorded(text: str) -> AbstractContextManager[None]:
+        shown.append(text)
+        return doing(text)
+
+    monkeypatch.setattr(progress, "doing", recorded)
+    archive.make(installed="1-1", offered="1-1", download=f"cp '{package}' .")
+    image.find(RELEASE)
+    assert shown == [f"fetching linux-image-{RELEASE}=1-1", f"unpacking {package.name}"]
 
 
 @pytest.mark.parametrize(
