@@ -83,7 +83,7 @@ def test_the_running_kernels_own_symbols(
     log = tmp_path / "console"
     env = {**console_log_environment(log), "KBRIDGE_QEMU_CPU": "max"}  # NumPy needs x86-64-v2
     done = kbridge("run", *how, *files, "/bin/busybox", "sh", "-c", script, env=env)
-    said = done.stdout + done.stderr
+    said = done.stderr + done.stdout  # of which there is much
     statuses = [line for line in done.stdout.splitlines() if line.startswith("status ")]
     assert statuses == [f"status {n}" for n in (1, 1, 1, 0, 0)], said[:5000]
     for says in (
