@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from kbridge import __version__, paths
 
 NAME = "kbridge.mk"
@@ -30,6 +28,8 @@ def own_command() -> list[str]:
 def text(command: Sequence[str]) -> str:
     """The fragment; `command` is how make is to call kbridge."""
     source = paths.source("templates", f"{NAME}.j2").read_text()
+    import jinja2  # who only asks where a folder is does without
+
     template = jinja2.Template(source, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     quoted = shlex.join(command).replace("$", "$$").replace("#", "\\#")
     return str(template.render(command=quoted, version=__version__))
