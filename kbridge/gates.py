@@ -12,9 +12,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
-
-from kbridge import callbacks, paths
+from kbridge import callbacks, paths, templates
 from kbridge.libkernel import VERSION
 from kbridge.pack import Image
 
@@ -140,14 +138,9 @@ def write(
     named = {one: (_quoted(file), line) for one, (file, line) in (lines or {}).items()}
     binary, parts = _layout(image, binding)
     sizes = {part.name: part.size for part in parts.info}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.source("templates")),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-    )
     included = output.with_name(output.name + ".bin")
-    text = environment.get_template("gates.S.j2").render(
+    text = templates.filled(
+        "gates.S.j2",
         name=name[: _NAME_SIZE - 1],
         binary=_quoted(included.absolute()),
         parts=parts,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kbridge import __version__, paths
+from kbridge import __version__, paths, templates
 
 NAME = "kbridge.mk"
 
@@ -27,12 +27,8 @@ def own_command() -> list[str]:
 
 def text(command: Sequence[str]) -> str:
     """The fragment; `command` is how make is to call kbridge."""
-    source = paths.source("templates", f"{NAME}.j2").read_text()
-    import jinja2  # who only asks where a folder is does without
-
-    template = jinja2.Template(source, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     quoted = shlex.join(command).replace("$", "$$").replace("#", "\\#")
-    return str(template.render(command=quoted, version=__version__))
+    return templates.filled(f"{NAME}.j2", command=quoted, version=__version__)
 
 
 def key(content: str) -> str:

@@ -14,9 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import jinja2
-
-from kbridge import options, paths
+from kbridge import options, templates
 from kbridge.errors import UsageError
 
 _SUMMARY = "link ordinary programs against the Linux kernel"
@@ -113,6 +111,12 @@ def _page_of_all() -> dict[str, Any]:
     }
 
 
+# What a page may go without.
+_SECTIONS: dict[str, Any] = dict.fromkeys(
+    ("arguments", "environment", "examples", "groups", "others", "paragraphs", "statuses"), ()
+)
+
+
 def _date() -> time.struct_time:
     told = os.environ.get("SOURCE_DATE_EPOCH", "")
     try:
@@ -131,13 +135,7 @@ def pages() -> Iterator[tuple[str, str]]:
     """
     now = _date()
     date = f"{time.strftime('%B', now)} {now.tm_mday}, {now.tm_year}"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.source("templates")),
-        autoescape=False,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment(trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         words=_words, line=_line, text=_text, flags=_flags, sentence=options.sentence
     )
@@ -145,7 +143,7 @@ def pages() -> Iterator[tuple[str, str]]:
     for page in (_page_of_all(), *map(_page_of, options.VERBS)):
         # --allow names its choices in its help
         listed = [one.name for one in page["options"] if one.choices and one.choices[0] in one.help]
-        yield f"{page['page']}.1", template.render(page, date=date, listed=listed)
+        yield f"{page['page']}.1", template.render({**_SECTIONS, **page}, date=date, listed=listed)
 
 
 def exit_statuses() -> str:

@@ -10,19 +10,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kbridge import __version__, libkernel, makefile, paths, runtime
+from kbridge import __version__, libkernel, makefile, paths, runtime, templates
 from kbridge.errors import KbridgeError
 from kbridge.kernels import headers
 from kbridge.kernels import image as images
 from kbridge.kernels.target import KernelTarget
-
-
-def _filled(name: str, **values: str) -> str:
-    text = paths.source("templates", name).read_text()
-    import jinja2  # gen-libkernel comes here for a path alone
-
-    template = jinja2.Template(text, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return str(template.render(values))
 
 
 def libkernel_pc(release: str, run_folder: str = "") -> str:
@@ -86,7 +78,8 @@ def folder() -> Path:
         libkernel.write_stub({"_text": True}, stub, release="", build_id="")
     _keep(made / library.name, library.read_bytes())
     _keep(made / makefile.NAME, rules.encode())
-    pc = _filled("libkbridge.pc.j2", version=__version__, run_folder=runtime.RUN_FOLDER)
+    known = {"version": __version__, "run_folder": runtime.RUN_FOLDER}
+    pc = templates.filled("libkbridge.pc.j2", **known)
     _keep(made / "libkbridge.pc", pc.encode())
     return made
 

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
-from kbridge import log, paths, proc
+from kbridge import log, paths, proc, templates
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import image as images
 from kbridge.vm import hostroot
@@ -101,14 +99,9 @@ def text(request: ContainerfileRequest) -> str:
     kernel = _kernel(request)
     kmods = [word for path in request.kmod for word in ("--kmod", str(path))]
     sources = shlex.join([*map(str, request.app), *kmods])
-    template = jinja2.Template(
-        paths.source("templates", "Containerfile.j2").read_text(),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-    )
     words = f"kbridge containerfile --base {request.base} --kernel {kernel} {sources}"
-    made = template.render(
+    return templates.filled(
+        "Containerfile.j2",
         mark=MARK,
         command=words,
         base=request.base,
@@ -117,7 +110,6 @@ def text(request: ContainerfileRequest) -> str:
         name=request.app[0].stem.lower(),
         program=f"{_PROGRAMS}/{request.app[0].stem}",
     )
-    return str(made)
 
 
 def write(request: ContainerfileRequest) -> None:

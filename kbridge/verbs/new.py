@@ -19,9 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
-from kbridge import log, paths
+from kbridge import log, templates
 from kbridge.errors import KbridgeError, UsageError
 from kbridge.kernels import target
 
@@ -81,13 +79,7 @@ def _check(request: NewRequest) -> None:
 
 def _contents(request: NewRequest) -> dict[str, str]:
     """The project's files."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.source("templates", "new")),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-    )
+    environment = templates.environment("new", trim_blocks=True)
     name = request.folder.name
     known = {
         "name": name,

@@ -87,6 +87,7 @@ LAYERS = {
         "paths",
         "proc",
         "progress",
+        "templates",
     ),
 }
 
